@@ -115,9 +115,8 @@ def explain(where: str, name: str, rule: str, got: object, remedy: str = "") -> 
 
     Examples
     --------
-    >>> explain("linear_forward", "x", "have shape (N, 784)", (32, 28, 28),
-    ...         "Flatten it with x.reshape(len(x), -1).")
-    'linear_forward: x must have shape (N, 784); got (32, 28, 28). Flatten it with x.reshape(len(x), -1).'
+    >>> explain("linear_forward", "x", "have shape (N, 4)", (9, 2, 2), "Flatten it first.")
+    'linear_forward: x must have shape (N, 4); got (9, 2, 2). Flatten it first.'
     """
     return f"{where}: {name} must {rule}; got {got}. {remedy}".rstrip()
 

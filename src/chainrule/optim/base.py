@@ -225,8 +225,8 @@ class Optimizer(ABC):
         check_arrays(where, "tensors", tensors, write=False)
         lr = check_number(where, "lr", scalars["lr"], POSITIVE)
         step_count = check_whole(where, "step_count", scalars["step_count"], 0)
-        steps = {name: check_whole(where, f"steps/{name}", steps[name], 0) for name in steps}
-        self.lr, self.step_count, self._steps = lr, step_count, steps
+        counts = {name: check_whole(where, f"steps/{name}", steps[name], 0) for name in steps}
+        self.lr, self.step_count, self._steps = lr, step_count, counts
         self._state = {
             slot: {name: np.array(tensors[f"{slot}/{name}"], order="C") for name in steps}
             for slot in self._state

@@ -33,7 +33,7 @@ FRACTION: Rule = ("be at least 0 and below 1", lambda value: 0 <= value < 1)
 
 # Elementwise passes over a large parameter are bound by memory. Cut into blocks of this many
 # elements, the half dozen arrays of an update stay in a core's second-level cache.
-BLOCK = 16_384
+BLOCK = 32_768
 
 
 def check_number(where: str, name: str, value: object, rule: Rule) -> float:
@@ -258,7 +258,7 @@ def block_views(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
     Yields
     ------
     list of ndarray
-        For each array, a flat view of its next at most 16,384 elements.
+        For each array, a flat view of its next at most 32,768 elements.
 
     Examples
     --------

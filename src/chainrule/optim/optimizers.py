@@ -131,17 +131,14 @@ class SGD(Optimizer):
             param -= np.multiply(grad, lr, out=change)
             return
         (v,) = state
-        inside, outside = (lr, 1.0) if self.lr_in_velocity else (1.0, lr)
-        added = np.multiply(grad, inside, out=scaled)
+        added = np.multiply(grad, lr, out=scaled) if self.lr_in_velocity else grad
         v *= self.momentum
         v += added
+        ahead = v
         if self.nesterov:
-            np.multiply(v, self.momentum, out=change)
-            change += added
-            change *= outside
-        else:
-            np.multiply(v, outside, out=change)
-        param -= change
+            ahead = np.multiply(v, self.momentum, out=change)
+            ahead += added
+        param -= ahead if self.lr_in_velocity else np.multiply(ahead, lr, out=change)
 
 
 class Momentum(SGD):
@@ -347,7 +344,7 @@ class RMSprop(Optimizer):
     ) -> None:
         (cache,) = state
         root, change = scratch
-        _running_mean(cache, np.multiply(grad, grad, out=root), self.alpha)
+        _running_mean(cache, np.multiply(grad, grad, out=root), self.alpha, scratch=root)
         if self.eps_inside_root:
             np.sqrt(np.add(cache, self.eps, out=root), out=root)
         else:
@@ -516,9 +513,8 @@ class Adam(Optimizer):
         m, v = state
         root, change = scratch
         beta1, beta2 = self.betas
-        np.copyto(change, grad)
-        _running_mean(m, change, beta1)
-        _running_mean(v, np.multiply(grad, grad, out=root), beta2)
+        _running_mean(m, grad, beta1, scratch=change)
+        _running_mean(v, np.multiply(grad, grad, out=root), beta2, scratch=root)
         # The corrections are numbers, not arrays: dividing the root, and scaling the rate, by
         # them saves two passes over memory.
         np.sqrt(v, out=root)
@@ -583,11 +579,10 @@ class AdamW(Adam):
         super().__init__(lr, betas=betas, eps=eps, weight_decay=weight_decay, decay_bias=decay_bias)
 
 
-def _running_mean(mean: np.ndarray, new: np.ndarray, decay: float) -> None:
-    """Update `mean` in place; `new` is scratch and is overwritten."""
+def _running_mean(mean: np.ndarray, new: np.ndarray, decay: float, scratch: np.ndarray) -> None:
+    """Update `mean` in place; `scratch` may be `new`, which is then overwritten."""
     mean *= decay
-    new *= 1.0 - decay
-    mean += new
+    mean += np.multiply(new, 1.0 - decay, out=scratch)
 
 
 OPTIMIZERS: MappingProxyType[str, type[Optimizer]] = MappingProxyType(

@@ -1,0 +1,77 @@
+"""Where data files live, and what to say when one is not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from chainrule.errors import DataMissingError, explain
+
+__all__ = ["data_folder", "find_first", "missing"]
+
+
+def data_folder(data_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder in which data files are looked for and kept.
+
+    Parameters
+    ----------
+    data_dir : path, optional
+        The folder, named explicitly.
+
+    Returns
+    -------
+    pathlib.Path
+        `data_dir`; else the environment variable ``CHAINRULE_DATA``; else the user's cache
+        folder (``~/.cache/chainrule`` on Linux). It need not exist.
+
+    Examples
+    --------
+    >>> data_folder("somewhere").name
+    'somewhere'
+    """
+    if data_dir is not None:
+        return Path(data_dir).expanduser()
+    if named := os.environ.get("CHAINRULE_DATA"):
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("chainrule", appauthor=False))
+
+
+def find_first(candidates: Sequence[Path]) -> Path | None:
+    """Return the first of several paths that exists as a regular file, or None."""
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def missing(
+    name: str, files: Sequence[str], folder: Path, urls: Sequence[str], why: str
+) -> DataMissingError:
+    """Word the one error for data that is neither there nor to be had.
+
+    Parameters
+    ----------
+    name : str
+        The data set.
+    files : sequence of str
+        Names of the files that are wanted.
+    folder : pathlib.Path
+        The folder they belong in.
+    urls : sequence of str
+        Where a person can download them with a browser.
+    why : str
+        Why they could not be fetched.
+
+    Returns
+    -------
+    DataMissingError
+        To be raised by the caller.
+    """
+    listed = ", ".join(files)
+    remedy = (
+        f"Download by hand from {' or '.join(urls)}, put into {folder}, and run again; "
+        "or name a folder that has it with --data-dir or CHAINRULE_DATA."
+    )
+    return DataMissingError(
+        explain(f"data set {name!r}", listed, f"be in {folder}", f"nothing there ({why})", remedy)
+    )

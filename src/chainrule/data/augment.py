@@ -1,0 +1,128 @@
+"""Random changes of a batch of images that leave its labels true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from chainrule.errors import InputError, ShapeError, explain
+
+__all__ = ["Augment"]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Flip, shift and cut out, independently for each image of a batch.
+
+    Parameters
+    ----------
+    flip : bool, default False
+        Mirror each image left to right with probability 1/2.
+    shift : int, default 0
+        Move each image by up to this many pixels in both directions: pad it by zeros all round,
+        then crop at a place drawn uniformly from the ``(2 shift + 1)**2`` there are.
+    cutout : int, default 0
+        Set a square of this side to zero, around a pixel drawn uniformly; where the square
+        reaches over the border, less is cut out.
+
+    Raises
+    ------
+    InputError
+        When `shift` or `cutout` is negative.
+
+    Notes
+    -----
+    The zeros are meant to be the mean colour: augment after preprocessing, not before.
+
+    An instance keeps no state. What it draws depends on the generator and on the number of
+    images only, not on their content or dtype.
+
+    References
+    ----------
+    DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
+    arXiv:1708.04552, 2017.
+
+    Examples
+    --------
+    >>> images = np.ones((2, 1, 4, 4), np.float32)
+    >>> changed = Augment(flip=True, shift=1)(images, np.random.default_rng(0))
+    >>> changed.shape, changed.dtype
+    ((2, 1, 4, 4), dtype('float32'))
+    """
+
+    flip: bool = False
+    shift: int = 0
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "cutout"):
+            if getattr(self, name) < 0:
+                raise InputError(explain("Augment", name, "be at least 0", getattr(self, name)))
+
+    def __bool__(self) -> bool:
+        """Whether it changes anything."""
+        return bool(self.flip or self.shift or self.cutout)
+
+    def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a changed copy of a batch.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, shape (N, C, H, W)
+            Images of any dtype; not modified. Where nothing is switched on, any shape.
+        rng : numpy.random.Generator
+            Advanced by a number of draws that depends on N only.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, C, H, W)
+            A new array of the same dtype.
+
+        Raises
+        ------
+        ShapeError
+            When `x` is no batch of images.
+        InputError
+            When `shift` is not smaller than the images.
+        """
+        if not self:
+            return x.copy()
+        if x.ndim != 4:
+            remedy = "Features cannot be augmented; switch augmentation off."
+            raise ShapeError(explain("Augment", "x", "have shape (N, C, H, W)", x.shape, remedy))
+        if self.shift >= min(x.shape[2:]):
+            rule = f"be smaller than the images, {x.shape[2:]}"
+            raise InputError(explain("Augment", "shift", rule, self.shift))
+        flipped = rng.random(len(x)) < 0.5 if self.flip else np.zeros(len(x), dtype=bool)
+        out = _flip_and_shift(x, flipped, self.shift, rng)
+        if self.cutout:
+            np.copyto(out, 0, where=_squares(out.shape, self.cutout, rng)[:, None])
+        return out
+
+
+def _flip_and_shift(
+    x: np.ndarray, flipped: np.ndarray, shift: int, rng: np.random.Generator
+) -> np.ndarray:
+    n, c, h, w = x.shape
+    padded = np.zeros((n, c, h + 2 * shift, w + 2 * shift), x.dtype)
+    inside = padded[:, :, shift : shift + h, shift : shift + w]
+    inside[...] = x
+    inside[flipped] = x[flipped, :, :, ::-1]
+    if not shift:
+        return padded
+    windows = sliding_window_view(padded, (h, w), axis=(2, 3))  # (N, C, 2s+1, 2s+1, H, W)
+    down, right = rng.integers(0, 2 * shift + 1, size=(2, n))
+    return windows[np.arange(n), :, down, right]
+
+
+def _squares(shape: tuple[int, ...], side: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a mask (N, H, W), true in one square of each image."""
+    n, _, h, w = shape
+    top = rng.integers(0, h, size=(n, 1)) - side // 2
+    left = rng.integers(0, w, size=(n, 1)) - side // 2
+    rows = (np.arange(h) >= top) & (np.arange(h) < top + side)  # (N, H)
+    columns = (np.arange(w) >= left) & (np.arange(w) < left + side)  # (N, W)
+    mask: np.ndarray = rows[:, :, None] & columns[:, None, :]
+    return mask

@@ -1,1 +1,37 @@
-"""."""
+"""See a run: figures, one self-contained page, TensorBoard events.
+
+Everything is drawn from files: from a run directory, or from arrays and records given by hand.
+Importing this room loads matplotlib, so the command line imports it only when it is needed.
+"""
+
+from __future__ import annotations
+
+from chainrule.report.charts import smooth
+from chainrule.report.curves import (
+    activation_statistics,
+    compare_runs,
+    learning_curves,
+    update_ratios,
+)
+from chainrule.report.events import write_tensorboard
+from chainrule.report.files import ReportFiles, make_report, run_figures
+from chainrule.report.grid import image_grid
+from chainrule.report.pictures import mistakes, weights
+from chainrule.report.scores import class_accuracy, confusion_matrix
+
+__all__ = [
+    "ReportFiles",
+    "activation_statistics",
+    "class_accuracy",
+    "compare_runs",
+    "confusion_matrix",
+    "image_grid",
+    "learning_curves",
+    "make_report",
+    "mistakes",
+    "run_figures",
+    "smooth",
+    "update_ratios",
+    "weights",
+    "write_tensorboard",
+]

@@ -1,0 +1,80 @@
+# Everything a developer or CI runs. Each target sets up what it needs in .venv, from the pinned
+# versions in constraints.txt, and does so again only when those or pyproject.toml change.
+#
+#   make demo     train, evaluate and report a small network on the bundled digits
+#   make test     all tests
+#   make check    linter, format, types, the ladder, docstrings and their examples, README code
+#   make bench    benchmarks
+#   make docs     the manual, into docs/_build/html
+#   make clean    remove what these targets made (not runs/ and data/)
+#
+# Needs make and Python 3.11 or later: make PYTHON=python3.12 names another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+WORKERS ?= auto
+
+# One BLAS thread a process: the tests run in parallel processes already.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: demo test check bench docs clean setup
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.core
+	$(BIN)/chainrule train convnet --data digits
+
+setup: $(VENV)/.dev
+
+test: $(VENV)/.dev
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) tests/test_architecture.py \
+		tests/test_docstrings.py tests/test_imports.py tests/test_readme.py
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --doctest-modules src
+
+bench: $(VENV)/.dev
+	@for script in benchmarks/bench_*.py; do \
+		[ -e "$$script" ] || { echo "There are no benchmarks yet."; break; }; \
+		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
+	done
+
+docs: $(VENV)/.dev
+	rm -rf docs/api/_generated
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "The manual is at docs/_build/html/index.html"
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/api/_generated
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests docs examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# .venv/bin/python is a link to the interpreter: if that has been removed since, the link leads
+# nowhere, and make comes here again.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "chainrule needs Python 3.11 or later, but there is no '$(PYTHON)'." \
+			"Install it, or name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "chainrule needs Python 3.11 or later, but '$(PYTHON)' is" \
+			"$$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' lacks its venv module." \
+			"On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt $(BIN)/python
+	@echo "Installing chainrule and what it needs ..."
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt $(BIN)/python
+	@echo "Installing chainrule and the developers' tools, PyTorch among them ..."
+	@$(INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.core $@

@@ -7,6 +7,9 @@ up the next batch.
 
 from chainrule.data.augment import Augment
 from chainrule.data.batches import BatchIterator
+from chainrule.data.catalog import DatasetInfo, dataset_names, fetch, list_datasets, load
+from chainrule.data.folders import data_folder
+from chainrule.data.images import read_images
 from chainrule.data.preprocess import (
     PREPROCESSORS,
     Preprocessor,
@@ -20,9 +23,16 @@ __all__ = [
     "Augment",
     "BatchIterator",
     "DataSplits",
+    "DatasetInfo",
     "Preprocessor",
     "Split",
+    "data_folder",
+    "dataset_names",
+    "fetch",
+    "list_datasets",
+    "load",
     "make_preprocessor",
     "preprocessor_from_state",
+    "read_images",
     "stratified_order",
 ]

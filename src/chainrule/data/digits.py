@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chainrule.data.splits import DataSplits, check_labels, take_splits
+from chainrule.data.splits import DataSplits, Split, check_labels, fill_splits
 from chainrule.errors import DataFormatError, DataMissingError, explain
 
 __all__ = ["find_digits", "load_digits"]
@@ -77,5 +77,5 @@ def load_digits(num_validation: int | None = None) -> DataSplits:
     check_labels(str(path), y, 10)
     x = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     count = _NUM_VALIDATION if num_validation is None else num_validation
-    train, val, test = take_splits("digits", x, y, count, _NUM_TEST)
+    train, val, test = fill_splits("digits", {"train": Split(x, y)}, count, _NUM_TEST)
     return DataSplits("digits", train, val, test, tuple(str(digit) for digit in range(10)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chainrule.errors import DataMissingError, explain
 
-__all__ = ["data_folder", "find_first", "missing"]
+__all__ = ["data_folder", "missing"]
 
 
 def data_folder(data_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -39,11 +39,6 @@ def data_folder(data_dir: str | os.PathLike[str] | None = None) -> Path:
     return Path(platformdirs.user_cache_dir("chainrule", appauthor=False))
 
 
-def find_first(candidates: Sequence[Path]) -> Path | None:
-    """Return the first of several paths that exists as a regular file, or None."""
-    return next((path for path in candidates if path.is_file()), None)
-
-
 def missing(
     name: str, files: Sequence[str], folder: Path, urls: Sequence[str], why: str
 ) -> DataMissingError:
@@ -69,7 +64,7 @@ def missing(
     """
     listed = ", ".join(files)
     remedy = (
-        f"Download by hand from {' or '.join(urls)}, put into {folder}, and run again; "
+        f"Download by hand, from {', '.join(urls)}, put into {folder}, and run again; "
         "or name a folder that has it with --data-dir or CHAINRULE_DATA."
     )
     return DataMissingError(

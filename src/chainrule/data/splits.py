@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from chainrule.errors import DataFormatError, DTypeError, InputError, ShapeError, explain
 
-__all__ = ["DataSplits", "Split", "check_labels", "stratified_order", "take_splits"]
+__all__ = [
+    "DataSplits",
+    "Split",
+    "check_labels",
+    "fill_splits",
+    "stratified_order",
+    "take_splits",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,46 +203,78 @@ def stratified_order(y: np.ndarray) -> np.ndarray:
     return shuffled[np.argsort(key, kind="stable")].astype(np.int64)
 
 
-def take_splits(
-    where: str, x: np.ndarray, y: np.ndarray, num_val: int, num_test: int
-) -> tuple[Split, Split, Split]:
+def take_splits(x: np.ndarray, y: np.ndarray, num_val: int, num_test: int) -> tuple[Split, ...]:
     """Cut examples into training, validation and test, each with the classes in proportion.
 
     Parameters
     ----------
-    where : str
-        The data set or file, for messages.
     x : numpy.ndarray, shape (N, ...)
         Examples.
     y : numpy.ndarray of int64, shape (N,)
         Labels.
     num_val, num_test : int
-        Sizes of the two smaller parts; the rest is for training.
+        Sizes of the two smaller parts, together below N; the rest is for training.
 
     Returns
     -------
     train, val, test : Split
         Each in the order of the file.
 
-    Raises
-    ------
-    InputError
-        When nothing would be left for training.
-
     See Also
     --------
     stratified_order : the fixed order: its first `num_test` examples are the test split, the
         next `num_val` the validation split.
     """
-    if num_val + num_test >= len(y):
-        rule = f"leave examples for training of the {len(y)} there are"
+    test, val, train = np.split(stratified_order(y), [num_test, num_test + num_val])
+    return tuple(Split(x[np.sort(part)], y[np.sort(part)]) for part in (train, val, test))
+
+
+def fill_splits(
+    where: str,
+    given: Mapping[str, Split],
+    num_validation: int | None = None,
+    num_test: int | None = None,
+) -> tuple[Split, Split, Split]:
+    """Cut those of the three splits that are missing from the training examples.
+
+    Parameters
+    ----------
+    where : str
+        The data set or file, for messages.
+    given : mapping of str to Split
+        ``train``, and perhaps ``val`` and ``test``.
+    num_validation : int, optional
+        Size of the validation split, by default a tenth of the examples, at least 1.
+    num_test : int, optional
+        Size of the test split, by default a fifth, at least 1.
+
+    Returns
+    -------
+    train, val, test : Split
+        As given, or cut by `take_splits`.
+
+    Raises
+    ------
+    InputError
+        When `num_validation` is given along with a validation split, is below 1, or leaves
+        nothing for training.
+    """
+    train = given["train"]
+    if "val" in given and num_validation is not None:
+        rule = "be absent where there is a validation split"
+        raise InputError(explain(where, "num_validation", rule, num_validation))
+    if num_validation is None:
+        num_validation = max(1, len(train) // 10)
+    if num_validation < 1:
+        raise InputError(explain(where, "num_validation", "be at least 1", num_validation))
+    num_val = 0 if "val" in given else num_validation
+    num_test = max(1, len(train) // 5) if num_test is None else num_test
+    num_test = 0 if "test" in given else num_test
+    if num_val + num_test >= len(train):
+        rule = f"leave some of the {len(train)} examples for training"
         got = f"{num_val} for validation and {num_test} for test"
-        raise InputError(explain(where, "splits", rule, got, "Ask for a smaller num_validation."))
-    order = stratified_order(y)
-    test, val, train = np.split(order, [num_test, num_test + num_val])
-
-    def part(indices: np.ndarray) -> Split:
-        indices = np.sort(indices)
-        return Split(x[indices], y[indices])
-
-    return part(train), part(val), part(test)
+        raise InputError(explain(where, "splits", rule, got))
+    if num_val + num_test:
+        train, val, test = take_splits(train.x, train.y, num_val, num_test)
+        return train, given.get("val", val), given.get("test", test)
+    return train, given["val"], given["test"]

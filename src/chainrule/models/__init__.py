@@ -1,1 +1,65 @@
-"""."""
+"""Networks: layers in order and a flat dict of parameters."""
+
+from chainrule.models.builtin import BUILTIN, convnet, mlp, softmax, svm, two_layer, vgg_small
+from chainrule.models.function import FunctionModel
+from chainrule.models.module import Mode, Module
+from chainrule.models.modules import (
+    GELU,
+    MODULES,
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    GroupNorm,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
+from chainrule.models.sequential import LOSSES, Sequential, Summary, SummaryRow, make_loss
+from chainrule.models.spec import build_model, layers_from_tables, layers_to_tables, read_network
+
+__all__ = [
+    "BUILTIN",
+    "GELU",
+    "LOSSES",
+    "MODULES",
+    "AvgPool2d",
+    "BatchNorm",
+    "Conv2d",
+    "Dropout",
+    "Flatten",
+    "FunctionModel",
+    "GlobalAvgPool2d",
+    "GroupNorm",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "MaxPool2d",
+    "Mode",
+    "Module",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Summary",
+    "SummaryRow",
+    "Tanh",
+    "build_model",
+    "convnet",
+    "layers_from_tables",
+    "layers_to_tables",
+    "make_loss",
+    "mlp",
+    "read_network",
+    "softmax",
+    "svm",
+    "two_layer",
+    "vgg_small",
+]

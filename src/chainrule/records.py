@@ -6,6 +6,7 @@
       config.toml            resolved and complete: running it again repeats the run
       environment.json       versions, CPU, threads, git commit of the caller, one entry per session
       metrics.jsonl          one JSON object per logged step and per evaluation
+      data.json              names of the classes, shape of an example, sizes of the splits
       preprocessing.safetensors   what was fitted on the training images
       checkpoints/           last.json, previous.json, best.json and the tensors they name
       evaluation/            <split>.json, <split>.safetensors
@@ -314,17 +315,40 @@ class CheckpointStore:
                 return checkpoint, problems
         raise RunError(" ".join([*problems, "There is no checkpoint to continue from."]))
 
+    def state(self, which: str) -> dict[str, Any]:
+        """Return the state of a checkpoint without reading its arrays.
+
+        Parameters
+        ----------
+        which : {"last", "previous", "best"}
+            Which one.
+
+        Returns
+        -------
+        dict
+            As in `Checkpoint.state`.
+
+        Raises
+        ------
+        RunError
+            If the manifest is absent or damaged.
+        """
+        return dict(self._manifest(which)[0]["state"])
+
     def exists(self, which: str) -> bool:
         """Tell whether a manifest of that name is there (not whether it is intact)."""
         return (self.folder / f"{which}.json").is_file()
 
-    def _read(self, which: str) -> tuple[Checkpoint, bytes]:
+    def _manifest(self, which: str) -> tuple[dict[str, Any], bytes]:
         path = self.folder / f"{which}.json"
         try:
             content = path.read_bytes()
         except OSError as error:
             raise RunError(f"{path}: could not be read ({error.strerror}).") from error
-        body = _unseal(content, path)
+        return _unseal(content, path), content
+
+    def _read(self, which: str) -> tuple[Checkpoint, bytes]:
+        body, content = self._manifest(which)
         tensors_path = self.folder / Path(str(body["tensors"])).name
         try:
             with open(tensors_path, "rb") as file:
@@ -507,6 +531,11 @@ List the runs with: chainrule runs
         return self.path / "preprocessing.safetensors"
 
     @property
+    def data_path(self) -> Path:
+        """Where the description of the data is kept."""
+        return self.path / "data.json"
+
+    @property
     def figures_dir(self) -> Path:
         """Where figures go."""
         return self.path / "figures"
@@ -524,6 +553,27 @@ List the runs with: chainrule runs
     def environment(self) -> dict[str, Any]:
         """Return versions, CPU, threads and sessions; empty if not recorded."""
         return self._json(self.path / "environment.json") or {}
+
+    def data(self) -> dict[str, Any]:
+        """Return the names of the classes, the shape of an example and the sizes of the splits.
+
+        Returns
+        -------
+        dict
+            ``name``, ``classes``, ``input_shape``, ``num_train``, ``num_val``, ``num_test``.
+
+        Raises
+        ------
+        RunError
+            If training had not begun when the run was killed.
+        """
+        record = self._json(self.data_path)
+        if record is None:
+            raise RunError(
+                f"{self.path}: training has not begun. Continue it with: "
+                f"chainrule train --resume {self.path}"
+            )
+        return record
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the logged records in order.
@@ -551,9 +601,16 @@ List the runs with: chainrule runs
         return [r for r in records if kind is None or r.get("kind") == kind]
 
     def best_parameters(self) -> dict[str, np.ndarray]:
-        """Return the weights of the best checkpoint, or of the last if none was evaluated."""
+        """Return the weights of the best checkpoint, or of the last if none was evaluated.
+
+        Returns
+        -------
+        dict of str to ndarray
+            The moving averages, where the run kept them, else the parameters.
+        """
         store = self.checkpoints
-        return store.load("best" if store.exists("best") else "last").named("params")
+        checkpoint = store.load("best" if store.exists("best") else "last")
+        return checkpoint.named("average") or checkpoint.named("params")
 
     def evaluation(self, split: str) -> dict[str, Any] | None:
         """Return the evaluation of a split (``"val"`` or ``"test"``), or None."""
@@ -627,7 +684,7 @@ def new_run_directory(root: Path, labels: Iterable[str], config: bytes) -> RunDi
     >>> run.config(), run.name.endswith("_mlp_digits")
     ({'seed': 1}, True)
     """
-    safe = ["".join(c if c.isalnum() or c in "-." else "-" for c in label) for label in labels]
+    safe = ["".join(c if c.isalnum() or c in "-._" else "-" for c in label) for label in labels]
     stem = "_".join([datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"), *safe])
     for attempt in range(1000):
         path = root / (stem if attempt == 0 else f"{stem}_{attempt + 1}")

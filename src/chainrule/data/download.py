@@ -87,7 +87,7 @@ def fetch_file(file: RemoteFile, folder: Path, progress: bool | None = None) -> 
     failures = []
     with _quiet_pooch():
         for url in file.urls:
-            # A part continued from another mirror, or from yesterday, may not fit: once more.
+            # A part from another mirror, or from yesterday, may not fit: then once more without.
             for _ in range(2):
                 resumes = _part(target).exists()
                 downloader = _Downloader(_part(target), file, progress)
@@ -97,10 +97,10 @@ def fetch_file(file: RemoteFile, folder: Path, progress: bool | None = None) -> 
                     )
                 except (OSError, ValueError) as error:  # requests' errors are OSErrors
                     failures.append(f"{urlsplit(url).netloc}: {_reason(error)}")
-                    if resumes and isinstance(error, ValueError):
-                        continue
-                    break
-                return target
+                    if not resumes or _part(target).exists():
+                        break
+                else:
+                    return target
     raise DownloadError("; ".join(failures))
 
 
@@ -158,8 +158,16 @@ class _Downloader:
                 if response.status_code == 416:  # the mirror's file is shorter than our part
                     self.part.unlink()
                 response.raise_for_status()
-                self._receive(response, have if _continues(response, have) else 0)
+                start = have if _continues(response, have) else 0
+                self._check_length(response, start)
+                self._receive(response, start)
         os.replace(self.part, output_file)
+
+    def _check_length(self, response: Response, start: int) -> None:
+        """Refuse, before the part is touched, what cannot be the file: an error page, say."""
+        length = response.headers.get("Content-Length", "")
+        if length.isdecimal() and start + int(length) != self.file.size:
+            raise OSError(f"offers {start + int(length)} bytes instead of {self.file.size}")
 
     def _receive(self, response: Response, have: int) -> None:
         with self.part.open("r+b" if have else "wb") as out, self._bar() as advance:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from chainrule.data.download import RemoteFile
 from chainrule.errors import DataMissingError, explain
 
 __all__ = ["data_folder", "missing"]
@@ -39,34 +40,35 @@ def data_folder(data_dir: str | os.PathLike[str] | None = None) -> Path:
     return Path(platformdirs.user_cache_dir("chainrule", appauthor=False))
 
 
-def missing(
-    name: str, files: Sequence[str], folder: Path, urls: Sequence[str], why: str
-) -> DataMissingError:
+def missing(name: str, files: Sequence[RemoteFile], folder: Path, why: str) -> DataMissingError:
     """Word the one error for data that is neither there nor to be had.
 
     Parameters
     ----------
     name : str
         The data set.
-    files : sequence of str
-        Names of the files that are wanted.
+    files : sequence of RemoteFile
+        What is wanted, at least one file.
     folder : pathlib.Path
         The folder they belong in.
-    urls : sequence of str
-        Where a person can download them with a browser.
     why : str
-        Why they could not be fetched.
+        Why they are not there, continuing "nothing there".
 
     Returns
     -------
     DataMissingError
-        To be raised by the caller.
+        To be raised by the caller. It names each file, the folder, and where a person can
+        download them with a browser: every mirror of a single file, the first mirror of each
+        of several.
     """
-    listed = ", ".join(files)
+    if len(files) == 1:
+        urls = " or ".join(files[0].urls)
+    else:
+        urls = " and ".join(file.urls[0] for file in files)
     remedy = (
-        f"Download by hand, from {', '.join(urls)}, put into {folder}, and run again; "
+        f"Download by hand from {urls} and put into {folder}; "
         "or name a folder that has it with --data-dir or CHAINRULE_DATA."
     )
-    return DataMissingError(
-        explain(f"data set {name!r}", listed, f"be in {folder}", f"nothing there ({why})", remedy)
-    )
+    listed = ", ".join(file.name for file in files)
+    got = f"nothing there {why}"
+    return DataMissingError(explain(f"data set {name!r}", listed, f"be in {folder}", got, remedy))

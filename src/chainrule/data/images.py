@@ -80,29 +80,17 @@ def load_image_folder(
     fixed order: a tenth and a fifth. See `chainrule.data.stratified_order`.
     """
     size = _check_resize(resize)
-    top = _class_folders(folder)
-    split_names = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-    if _class_folders(folder / "train"):
-        roots = {
-            part: folder / name
-            for part, names in split_names.items()
-            for name in names
-            if (folder / name).is_dir()
-        }
-    else:
-        roots = {"train": folder}
-    classes = tuple(path.name for path in (_class_folders(roots["train"]) or top))
-    files = {part: _labelled_files(root, classes) for part, root in roots.items()}
-    if len(classes) < 1 or not files["train"]:
+    roots = _split_folders(folder)
+    classes = tuple(path.name for path in _class_folders(roots["train"]))
+    if not classes:
         rule = "contain a sub-folder of image files for each class"
         raise DataMissingError(explain(str(roots["train"]), "folder", rule, "none"))
+    files = {part: _labelled_files(root, classes) for part, root in roots.items()}
     everything = [path for part in files.values() for path, _ in part]
     images = _read_all(everything, size)
     given, start = {}, 0
     for part, pairs in files.items():
         labels = np.array([label for _, label in pairs], dtype=np.int64)
-        if not pairs:
-            raise DataMissingError(explain(str(roots[part]), "folder", "contain images", "none"))
         given[part] = Split(images[start : start + len(pairs)], labels)
         start += len(pairs)
     train, val, test = fill_splits(str(folder), given, num_validation)
@@ -177,6 +165,21 @@ def _class_folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """Map train, and val and test if they are there, to the folders that hold class folders."""
+    if not _class_folders(folder / "train"):
+        return {"train": folder}
+    names = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+    roots: dict[str, Path] = {}
+    for path in _class_folders(folder):
+        part = names.get(path.name)
+        if part is None or part in roots:
+            rule = "be train, val and test, one of each"
+            raise DataFormatError(explain(str(folder), "folders", rule, repr(path.name)))
+        roots[part] = path
+    return roots
+
+
 def _labelled_files(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
     pairs = []
     for folder in _class_folders(root):
@@ -184,46 +187,52 @@ def _labelled_files(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, in
             rule = f"be one of the training classes, {', '.join(classes)}"
             raise DataFormatError(explain(str(root), "class folder", rule, repr(folder.name)))
         label = classes.index(folder.name)
-        pairs += [
+        found = [
             (path, label)
             for path in sorted(folder.iterdir())
             if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
         ]
+        if not found:
+            rule = f"contain image files ({' '.join(sorted(_SUFFIXES))})"
+            raise DataMissingError(explain(str(folder), "folder", rule, "none"))
+        pairs += found
+    if not pairs:
+        raise DataMissingError(explain(str(root), "folder", "contain class folders", "none"))
     return pairs
 
 
 def _read_all(paths: list[Path], size: tuple[int, int] | None) -> np.ndarray:
-    """Return (N, C, H, W); the headers are read first, so that the array is made once."""
+    """Return (N, C, H, W); all headers are read first, so that the array is made once."""
     is_grey = True
-    shape = size
+    shapes = []
     for path in paths:
         with _open_image(path) as image:
             is_grey = is_grey and image.mode in _GREY_MODES
-            if shape is None:
-                shape = (image.height, image.width)
-            if size is None and (image.height, image.width) != shape:
-                rule = f"be {shape[0]} x {shape[1]} pixels, as {paths[0].name} is"
-                got = f"{image.height} x {image.width}"
-                remedy = "Give all images one size, or set the option resize."
-                raise DataFormatError(explain(str(path), "image", rule, got, remedy))
+            shapes.append((image.height, image.width))
+    height, width = size or shapes[0]
+    for path, shape in zip(paths, shapes, strict=True):
+        if size is None and shape != shapes[0]:
+            rule = f"be {height} x {width} pixels, as {paths[0].name} is"
+            got = f"{shape[0]} x {shape[1]}"
+            remedy = "Give all images one size, or set the option resize."
+            raise DataFormatError(explain(str(path), "image", rule, got, remedy))
     channels = 1 if is_grey else 3
-    assert shape is not None
-    if len(paths) * channels * shape[0] * shape[1] > _MAX_BYTES:
+    if len(paths) * channels * height * width > _MAX_BYTES:
         rule = f"take at most {_MAX_BYTES} bytes of memory"
-        got = f"{len(paths)} of {channels} x {shape[0]} x {shape[1]}"
+        got = f"{len(paths)} of {channels} x {height} x {width}"
         remedy = "Set the option resize to a smaller size."
         raise DataFormatError(explain(str(paths[0].parent.parent), "images", rule, got, remedy))
-    out = np.empty((len(paths), channels, *shape), np.uint8)
+    out = np.empty((len(paths), channels, height, width), np.uint8)
     for row, path in zip(out, paths, strict=True):
         with _open_image(path) as image:
-            row[...] = _pixels(image, channels, shape)
+            row[...] = _pixels(image, channels, (height, width))
     return out
 
 
 @contextmanager
 def _open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image, upright, and turn all that can go wrong inside into one clear error."""
-    from PIL import Image, ImageOps
+    from PIL import ExifTags, Image, ImageOps
 
     where = str(path)
     try:
@@ -240,7 +249,8 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
                     rule = "have 8 bits a channel"
                     got = f"Pillow's mode {image.mode}"
                     raise DataFormatError(explain(where, "image", rule, got, "Convert it first."))
-                yield ImageOps.exif_transpose(image)
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+                yield ImageOps.exif_transpose(image) if turned else image
     except ChainruleError:
         raise
     except Exception as error:  # what decoders raise on damaged files is not a closed list

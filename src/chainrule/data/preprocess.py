@@ -68,6 +68,11 @@ class Preprocessor(ABC):
 
     # -- what each kind defines -------------------------------------------------------------
 
+    @classmethod
+    def option_names(cls) -> tuple[str, ...]:
+        """Return the names of the options that the constructor takes."""
+        return tuple(cls._defaults)
+
     @abstractmethod
     def _fit(self, x: np.ndarray) -> dict[str, np.ndarray]: ...
 

@@ -223,9 +223,8 @@ def _is_number(value: Any) -> bool:
 
 def _heading_of(chart: Chart) -> dict[str, Any]:
     """What the template needs of a chart."""
-    values = [s.values[np.isfinite(s.values)] for s in chart.series]
-    positive = all((v > 0).all() for v in values)
-    scalable = chart.log or (chart.unit == "number" and positive)
+    values = np.concatenate([s.values[np.isfinite(s.values)] for s in chart.series])
+    scalable = chart.key in ("loss", "lr", "updates") and bool((values > 0).any())
     return {"key": chart.key, "title": chart.title, "mark": chart.mark, "scalable": scalable}
 
 
@@ -254,10 +253,10 @@ def _data(contents: RunContents, charts: Sequence[Chart]) -> dict[str, Any]:
 
 def _chart_data(chart: Chart) -> dict[str, Any]:
     series = []
-    ends: list[float] = []
+    last = 1.0
     for line in chart.series:
         kept = thin(line.values)
-        ends += [float(line.steps.min()), float(line.steps.max())]
+        last = max(last, float(line.steps.max()))
         series.append(
             {
                 "name": line.name,
@@ -276,7 +275,7 @@ def _chart_data(chart: Chart) -> dict[str, Any]:
         "guide": chart.guide,
         "mark": asdict(chart.mark) if chart.mark else None,
         "broken": chart.broken_at,
-        "range": [min(ends), max(ends)],
+        "range": [0, last],
         "series": series,
     }
 

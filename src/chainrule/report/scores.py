@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import Affine2D
 
 from chainrule.errors import ShapeError, explain
 from chainrule.report.style import (
@@ -33,6 +36,9 @@ __all__ = [
     "largest_confusions",
     "row_shares",
 ]
+
+_FEW, _MANY = 12, 30  # classes; sizes shrink beyond each
+_ABSENT = "#9aa3af"  # colour of a count of zero
 
 
 @dataclass(frozen=True)
@@ -151,45 +157,72 @@ def confusion_matrix(
     """
     counts, names = _checked("confusion_matrix", confusion, classes)
     number = len(counts)
-    cell = 0.52 if number <= 12 else 0.36 if number <= 30 else 0.24
+    cell, digits, letters = _sizes(number)
     side = max(2.6, cell * number)
     figure = new_figure(side + 2.2, side + 1.5)
     ax = figure.add_subplot()
     norm = PowerNorm(HEAT_GAMMA, vmin=0.0, vmax=1.0)
     shares = row_shares(counts)
     image = ax.imshow(shares, cmap=HEAT, norm=norm)
-    size = (10 if number <= 12 else 7 if number <= 30 else 5) - (counts.max(initial=0) > 9999)
-    backgrounds = HEAT(norm(shares))
-    for (row, col), count in np.ndenumerate(counts):
-        if count or number <= 12:
-            ink = ink_on(backgrounds[row, col]) if count else "#9aa3af"
-            ax.text(col, row, f"{count}", ha="center", va="center", fontsize=size, color=ink)
+    inks = np.apply_along_axis(ink_on, 2, HEAT(norm(shares)))
+    if number <= _FEW:
+        for (row, col), count in np.ndenumerate(counts):
+            ink = inks[row, col] if count else _ABSENT
+            ax.text(col, row, f"{count}", ha="center", va="center", fontsize=digits, color=ink)
+    else:
+        _stamp_numbers(ax, counts, inks, digits)
     labels = [readable(name, 18) for name in names]
-    letters = 9 if number <= 12 else 8 if number <= 30 else 6
-    ax.set_xticks(range(number), labels, rotation=45 if number <= 12 else 90, fontsize=letters)
+    ax.set_xticks(range(number), labels, rotation=45 if number <= _FEW else 90)
     for label in ax.get_xticklabels():
-        label.set(
-            ha="right" if number <= 12 else "center",
-            rotation_mode="anchor" if number <= 12 else "default",
-        )
-    ax.set_yticks(range(number), labels, fontsize=letters)
+        label.set_horizontalalignment("right" if number <= _FEW else "center")
+        label.set_rotation_mode("anchor" if number <= _FEW else "default")
+    ax.set_yticks(range(number), labels)
     ax.set(xlabel="predicted", ylabel="true")
     title(ax, heading)
     style_axes(ax, grid=False)
     ax.tick_params(length=0, labelsize=letters, labelcolor=INK)
-    for side_name in ("left", "bottom"):
-        ax.spines[side_name].set_visible(False)
+    for edge in ("left", "bottom"):
+        ax.spines[edge].set_visible(False)
     ax.set_xticks(np.arange(0.5, number - 1), minor=True)
     ax.set_yticks(np.arange(0.5, number - 1), minor=True)
-    ax.grid(which="minor", color="white", linewidth=1.0 if number <= 30 else 0.4)
-    bar = figure.colorbar(
-        image, ax=ax, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1], shrink=0.85, aspect=30, pad=0.02
-    )
+    ax.grid(which="minor", color="white", linewidth=1.0 if number <= _MANY else 0.4)
+    ticks = [0, 0.01, 0.05, 0.1, 0.25, 0.5, 1]
+    bar = figure.colorbar(image, ax=ax, ticks=ticks, shrink=0.85, aspect=30, pad=0.02)
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     bar.ax.tick_params(labelsize=8, colors=MUTED, length=2)
     bar.ax.set_ylabel("share of the true class", fontsize=8.5, color=MUTED)
     bar.outline.set_visible(False)
     return figure
+
+
+def _sizes(number: int) -> tuple[float, float, float]:
+    """Return inches per cell, and points of the counts and of the names, for so many classes."""
+    if number <= _FEW:
+        return 0.52, 9.5, 9.0
+    return (0.36, 7.0, 8.0) if number <= _MANY else (0.24, 5.0, 6.0)
+
+
+def _stamp_numbers(ax: Axes, counts: np.ndarray, inks: np.ndarray, size: float) -> None:
+    """Write the counts that are not zero, each distinct number as one shape stamped many times.
+
+    A hundred classes have ten thousand cells; laying out a text for each would take ten seconds.
+    """
+    for count in np.unique(counts[counts > 0]):
+        shape = TextPath((0, 0), f"{count}", size=size)
+        box = shape.get_extents()
+        centred = shape.transformed(Affine2D().translate(-(box.x0 + box.x1) / 2, -box.height / 2))
+        extent = 2 * float(np.abs(np.asarray(centred.vertices)).max())  # markers are scaled to 1
+        for ink in np.unique(inks[counts == count]):
+            rows, columns = np.nonzero((counts == count) & (inks == ink))
+            ax.plot(
+                columns,
+                rows,
+                linestyle="",
+                marker=centred,
+                markersize=extent,
+                markerfacecolor=str(ink),
+                markeredgewidth=0,
+            )
 
 
 def class_accuracy(

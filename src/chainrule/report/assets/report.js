@@ -24,7 +24,9 @@
   const percent = (value, digits) => `${(100 * value).toFixed(digits)}%`;
   const number = (value) => {
     const size = Math.abs(value);
-    if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace("e+", "e");
+    if (size !== 0 && (size < 1e-3 || size >= 1e6)) {
+      return Number(value.toPrecision(3)).toExponential().replace("e+", "e");
+    }
     return String(Number(value.toPrecision(4)));
   };
   const count = (value) => Math.round(value).toLocaleString("en");
@@ -256,7 +258,9 @@
       const before = at * scale - 14 - size;
       const fits = after + size <= width;
       const left = fits ? after : Math.max(0, Math.min(before, width - size));
-      this.tip.style.transform = `translate(${Math.round(left)}px, ${Math.round(this.frame.top)}px)`;
+      // On a phone the box would cover the curve, so it goes below it.
+    const down = width < 480 ? this.svg.clientHeight + 2 : this.frame.top;
+    this.tip.style.transform = `translate(${Math.round(left)}px, ${Math.round(down)}px)`;
     }
 
     // Move the cursor of this chart and, silently, those of its group.

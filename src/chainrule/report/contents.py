@@ -77,6 +77,18 @@ class RunContents:
         return names
 
     @property
+    def mistakes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+        """Images (K, C, H, W), true and predicted classes and confidences (K,), or None."""
+        keys = [f"mistake_{name}" for name in ("images", "true", "predicted", "confidence")]
+        if any(key not in self.pictures for key in keys):
+            return None
+        images, true, predicted, confidence = (self.pictures[key] for key in keys)
+        fits = images.ndim == 4 and len(images) > 0
+        if not fits or any(part.shape != (len(images),) for part in (true, predicted, confidence)):
+            return None
+        return images, true, predicted, confidence
+
+    @property
     def input_shape(self) -> tuple[int, ...] | None:
         """Shape (C, H, W) of the images, or None if the network's input is no picture."""
         if _MIXING & set(_strings(self.config.get("data", {}))):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from chainrule.errors import InputError, RunError, explain
 from chainrule.records import RunDirectory
@@ -219,7 +218,7 @@ def compare_runs(paths: Sequence[str | Path]) -> Figure:
         title(ax, heading.capitalize())
         ax.set(xlabel="step", ylabel=heading)
         if key == "val_accuracy":
-            ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+            ax.yaxis.set_major_formatter(_percent)
         style_axes(ax)
     legend_below(figure, figure.axes[0], 2)
     return figure
@@ -252,7 +251,7 @@ def _draw(ax: Axes, chart: Chart) -> None:
     if limits:
         ax.set_ylim(*limits)
     if chart.unit == "percent":
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.yaxis.set_major_formatter(_percent)
     if chart.guide is not None:
         _guide(ax, chart.guide)
     if chart.mark:
@@ -308,6 +307,10 @@ def _ring(ax: Axes, chart: Chart) -> None:
     )
     note = f"{mark.label} at step {mark.step:g}"
     title(ax, chart.title, note)
+
+
+def _percent(value: float, _position: float | None = None) -> str:
+    return f"{100 * value:.6g}%"
 
 
 def _name_lines(ax: Axes) -> None:

@@ -128,7 +128,7 @@ def _drawn(contents: RunContents) -> tuple[dict[str, Figure], list[str]]:
         except InputError as error:
             notes.append(f"{name} is not drawn. {error}")
 
-    classes, counts, pictures = contents.classes, contents.confusion, contents.pictures
+    classes, counts, wrong = contents.classes, contents.confusion, contents.mistakes
     draw("learning_curves", lambda: learning_curves(contents.metrics))
     draw("weights", lambda: weights(contents.parameters, contents.input_shape, classes))
     if counts is not None:
@@ -141,9 +141,8 @@ def _drawn(contents: RunContents) -> tuple[dict[str, Figure], list[str]]:
             "class_accuracy",
             lambda: class_accuracy(counts, classes, heading=f"Accuracy by class{where}"),
         )
-    if len(pictures.get("mistake_images", ())):
-        parts = [pictures[f"mistake_{n}"] for n in ("images", "true", "predicted", "confidence")]
-        draw("mistakes", lambda: mistakes(parts[0], parts[1], parts[2], parts[3], classes))
+    if wrong is not None:
+        draw("mistakes", lambda: mistakes(*wrong, classes))
     draw("update_ratios", lambda: update_ratios(contents.metrics))
     draw("activations", lambda: activation_statistics(contents.metrics))
     return figures, notes

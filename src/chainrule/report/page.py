@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -162,7 +163,7 @@ def _callouts(contents: RunContents) -> list[tuple[str, bool]]:
     if not contents.metrics:
         found.append(("No metrics are recorded: the run stopped before its first step.", False))
     if not contents.split:
-        command = f"chainrule evaluate {contents.run.path}"
+        command = f"chainrule evaluate {shlex.quote(str(contents.run.path))}"
         found.append(
             (f"This run has not been evaluated class by class. Do so with: {command}", False)
         )
@@ -178,7 +179,7 @@ def _cards(contents: RunContents) -> list[dict[str, str]]:
     best = best_evaluation(contents.metrics)
     if best is not None:
         where = f"step {best['step']:,}" + (
-            f", epoch {best['epoch']:.4g}" if _is_number(best.get("epoch")) else ""
+            f", epoch {_trimmed(best['epoch'])}" if _is_number(best.get("epoch")) else ""
         )
         if _is_number(best.get("val_accuracy")):
             card("Best validation accuracy", f"{best['val_accuracy']:.1%}", where)
@@ -198,7 +199,7 @@ def _cards(contents: RunContents) -> list[dict[str, str]]:
     steps = [r["step"] for r in contents.metrics if _is_number(r.get("step"))]
     if steps:
         rate = steps_per_epoch(contents.metrics)
-        card("Steps", f"{max(steps):,.0f}", f"{max(steps) / rate:.4g} epochs" if rate else "")
+        card("Steps", f"{max(steps):,.0f}", f"{_trimmed(max(steps) / rate)} epochs" if rate else "")
     times = [r["seconds"] for r in contents.metrics if _is_number(r.get("seconds"))]
     if times:
         speeds = column(of_kind(contents.metrics, "step"), "images_per_second")[1]
@@ -206,6 +207,11 @@ def _cards(contents: RunContents) -> list[dict[str, str]]:
         detail = f"{np.median(known):,.0f} images/s" if known.size else ""
         card("Training time", _duration(max(times)), detail)
     return cards
+
+
+def _trimmed(value: float) -> str:
+    """At most two decimals, without zeros at the end."""
+    return f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
 def _duration(seconds: float) -> str:
@@ -409,12 +415,9 @@ def _heatmap(shade: np.ndarray) -> str:
 
 
 def _gallery(contents: RunContents) -> list[dict[str, Any]]:
-    keys = [f"mistake_{name}" for name in ("images", "true", "predicted", "confidence")]
-    if any(key not in contents.pictures for key in keys):
+    if contents.mistakes is None:
         return []
-    images, true, predicted, confidence = (contents.pictures[key] for key in keys)
-    if images.ndim != 4 or not len(images):
-        return []
+    images, true, predicted, confidence = contents.mistakes
     order = np.argsort(-confidence, kind="stable")[:_GALLERY]
     return [
         {

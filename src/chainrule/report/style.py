@@ -195,8 +195,11 @@ def contrast(first: Any, second: Any) -> float:
 
 
 def ink_on(background: Any) -> str:
-    """Return the text colour, dark or white, that reads better on a background."""
-    return INK if contrast(background, INK) >= contrast(background, "#ffffff") else "#ffffff"
+    """Return the text colour, black or white, that reads better on a background.
+
+    The contrast is at least 4.5 whatever the background; a dark grey would not reach that.
+    """
+    return max(("#000000", "#ffffff"), key=lambda ink: contrast(background, ink))
 
 
 def heat_steps(colormap: LinearSegmentedColormap, count: int) -> list[tuple[str, str]]:

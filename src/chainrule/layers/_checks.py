@@ -37,6 +37,21 @@ Cache = tuple[Any, ...]
 _FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 
 
+def _dtype_of(array: Any) -> np.dtype | None:
+    """The NumPy dtype of an array, None for anything else.
+
+    Compare it by ``is`` or membership or after excluding None: ``np.dtype("float64") == None``.
+    """
+    dtype = getattr(array, "dtype", None)
+    return dtype if isinstance(dtype, np.dtype) else None
+
+
+def _describe_dtype(array: Any) -> str:
+    """What to call the dtype of an array, or the type of anything else, in a message."""
+    dtype = _dtype_of(array)
+    return type(array).__name__ if dtype is None else str(dtype)
+
+
 def _describe(dims: Sequence[int | str]) -> str:
     """Write a shape as Python would, with names where the extent is free."""
     return f"({', '.join(map(str, dims))}{',' if len(dims) == 1 else ''})"
@@ -46,21 +61,17 @@ def check_floats(where: str, **arrays: Any) -> None:
     """Require that the first array is float32 or float64 and the others, unless None, match."""
     names = iter(arrays)
     first = next(names)
-    dtype = getattr(arrays[first], "dtype", None)
+    dtype = _dtype_of(arrays[first])
     if dtype not in _FLOATS:
-        got = type(arrays[first]).__name__ if dtype is None else dtype
+        rule, got = "be a float32 or float64 array", _describe_dtype(arrays[first])
         remedy = f"Convert it with np.asarray({first}, dtype=np.float32)."
-        raise DTypeError(explain(where, first, "be a float32 or float64 array", got, remedy))
+        raise DTypeError(explain(where, first, rule, got, remedy))
     for name in names:
-        if arrays[name] is None:
-            continue
-        other = getattr(arrays[name], "dtype", None)
-        if other != dtype:
-            got = type(arrays[name]).__name__ if other is None else other
+        other = _dtype_of(arrays[name])
+        if arrays[name] is not None and (other is None or other != dtype):
+            rule, got = f"have the dtype of {first}, {dtype}", _describe_dtype(arrays[name])
             remedy = f"Convert it with np.asarray({name}, dtype={first}.dtype)."
-            raise DTypeError(
-                explain(where, name, f"have the dtype of {first}, {dtype}", got, remedy)
-            )
+            raise DTypeError(explain(where, name, rule, got, remedy))
 
 
 def _check_shape(
@@ -76,21 +87,15 @@ def _check_shape(
 
 def check_dout(where: str, dout: Any, shape: tuple[int, ...], dtype: Any) -> None:
     """Require that the upstream gradient has the shape and dtype of the forward's output."""
-    given = getattr(dout, "dtype", None)
-    if given != dtype:
-        got = type(dout).__name__ if given is None else given
+    given = _dtype_of(dout)
+    if given is None or given != dtype:
+        rule, got = f"have the output's dtype, {dtype}", _describe_dtype(dout)
         remedy = "Convert it with np.asarray(dout, dtype=out.dtype)."
-        raise DTypeError(explain(where, "dout", f"have the output's dtype, {dtype}", got, remedy))
+        raise DTypeError(explain(where, "dout", rule, got, remedy))
     if dout.shape != shape:
-        raise ShapeError(
-            explain(
-                where,
-                "dout",
-                f"have the output's shape, {_describe(shape)}",
-                dout.shape,
-                "Pass the gradient of the loss by the output that this cache came with.",
-            )
-        )
+        rule = f"have the output's shape, {_describe(shape)}"
+        remedy = "Pass the gradient of the loss by the output that this cache came with."
+        raise ShapeError(explain(where, "dout", rule, dout.shape, remedy))
 
 
 def check_number(where: str, name: str, value: Any, low: float = -inf, high: float = inf) -> float:
@@ -218,11 +223,11 @@ def check_scores(where: str, scores: Any, y: Any) -> None:
     num_examples, num_classes = scores.shape
     if num_classes == 0:
         raise ShapeError(explain(where, "scores", "have at least one class", scores.shape))
-    dtype = getattr(y, "dtype", None)
+    dtype = _dtype_of(y)
     if dtype is None or dtype.kind not in "iu":
-        got = type(y).__name__ if dtype is None else dtype
+        rule, got = "be an array of integer labels", _describe_dtype(y)
         remedy = "Convert it with np.asarray(y, dtype=np.int64)."
-        raise DTypeError(explain(where, "y", "be an array of integer labels", got, remedy))
+        raise DTypeError(explain(where, "y", rule, got, remedy))
     _check_shape(where, "y", y, (num_examples,), "It holds one label for each row of scores.")
     if num_examples and (y.min() < 0 or y.max() >= num_classes):
         position = int(np.argmax((y < 0) | (y >= num_classes)))

@@ -29,7 +29,7 @@ class RunContents:
     ----------
     run : RunDirectory
         Where it comes from.
-    config, environment : dict
+    config, data, environment : dict
         As recorded.
     metrics : list of dict
         All records, in order.
@@ -47,6 +47,7 @@ class RunContents:
 
     run: RunDirectory
     config: dict[str, Any]
+    data: dict[str, Any]
     environment: dict[str, Any]
     metrics: list[dict[str, Any]]
     parameters: dict[str, np.ndarray]
@@ -69,8 +70,9 @@ class RunContents:
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes; numbers where the evaluation does not name them all."""
-        names = [str(name) for name in self.evaluation.get("classes") or ()]
+        """Names of the classes; numbers where not all are known."""
+        found = self.evaluation.get("classes") or self.data.get("classes") or ()
+        names = [str(name) for name in found]
         counts = self.confusion
         if counts is not None and len(names) != len(counts):
             return [str(i) for i in range(len(counts))]
@@ -93,15 +95,10 @@ class RunContents:
         """Shape (C, H, W) of the images, or None if the network's input is no picture."""
         if _MIXING & set(_strings(self.config.get("data", {}))):
             return None
-        images = self.pictures.get("mistake_images")
-        if images is not None and images.ndim == 4:
-            return tuple(images.shape[1:])
-        for section in ("data", "model"):
-            part = self.config.get(section)
-            shape = part.get("input_shape") if isinstance(part, Mapping) else None
-            if isinstance(shape, list) and all(isinstance(n, int) for n in shape):
-                return tuple(shape)
-        return None
+        shape = self.data.get("input_shape") or ()
+        if len(shape) == 3:
+            return tuple(int(n) for n in shape)
+        return None if self.mistakes is None else tuple(self.mistakes[0].shape[1:])
 
     @property
     def heading(self) -> str:
@@ -166,6 +163,7 @@ def read_run(path: str | Path) -> RunContents:
     return RunContents(
         run=run,
         config=attempt(run.config, {}),
+        data=attempt(run.data, {}) if run.data_path.is_file() else {},
         environment=attempt(run.environment, {}),
         metrics=attempt(run.metrics, []),
         parameters=attempt(run.best_parameters, {}) if trained else {},

@@ -188,6 +188,16 @@ def compare_runs(paths: Sequence[str | Path]) -> Figure:
         If `paths` is empty.
     RunError
         If one of them is no run directory, or none has been evaluated.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from chainrule.records import MetricsLog, new_run_directory
+    >>> run = new_run_directory(Path(tempfile.mkdtemp()), ["mlp", "digits"], b"seed = 1")
+    >>> with MetricsLog(run.metrics_path) as log:
+    ...     log.append({"kind": "evaluation", "step": 100, "val_loss": 0.5})
+    >>> [ax.get_ylabel() for ax in compare_runs([run.path]).axes]
+    ['validation loss']
     """
     if not paths:
         raise InputError(explain("compare_runs", "paths", "name at least one run", "none"))

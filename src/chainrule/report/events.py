@@ -48,6 +48,16 @@ def write_tensorboard(run_path: str | Path, logdir: str | Path | None = None) ->
     and ``parameters/conv1.weight/update_ratio``; figures ``figures/confusion_matrix``. Values that
     were not finite are written as NaN. An event's time is the age of the run at that moment,
     counted back from the last change of its metrics.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from chainrule.records import MetricsLog, new_run_directory
+    >>> run = new_run_directory(Path(tempfile.mkdtemp()), ["mlp", "digits"], b"seed = 1")
+    >>> with MetricsLog(run.metrics_path) as log:
+    ...     log.append({"kind": "evaluation", "step": 100, "val_loss": 0.5})
+    >>> write_tensorboard(run.path).name
+    'tensorboard'
     """
     try:
         from tensorboard.compat.proto.event_pb2 import Event

@@ -69,6 +69,17 @@ def make_report(
         If `run_path` is no run directory, or a file cannot be written.
     ConfigError
         If a format is not known.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from chainrule.records import MetricsLog, new_run_directory
+    >>> run = new_run_directory(Path(tempfile.mkdtemp()), ["mlp", "digits"], b"seed = 1")
+    >>> with MetricsLog(run.metrics_path) as log:
+    ...     log.append({"kind": "evaluation", "step": 100, "val_loss": 0.5})
+    >>> report = make_report(run.path, formats=["svg"])
+    >>> report.page.name, [path.name for path in report.figures]
+    ('report.html', ['learning_curves.svg'])
     """
     for name in formats:
         if name not in _FORMATS:
@@ -114,6 +125,16 @@ def run_figures(run_path: str | Path) -> dict[str, Figure]:
     ------
     RunError
         If `run_path` is no run directory.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from chainrule.records import MetricsLog, new_run_directory
+    >>> run = new_run_directory(Path(tempfile.mkdtemp()), ["mlp", "digits"], b"seed = 1")
+    >>> with MetricsLog(run.metrics_path) as log:
+    ...     log.append({"kind": "evaluation", "step": 100, "val_loss": 0.5})
+    >>> list(run_figures(run.path))
+    ['learning_curves']
     """
     return _drawn(read_run(run_path))[0]
 

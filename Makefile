@@ -23,7 +23,9 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
-	$(BIN)/chainrule train convnet --data digits
+	$(BIN)/chainrule train convnet --data digits --runs runs/demo
+	run=$$(ls -d runs/demo/*/ | tail -n 1) && \
+		$(BIN)/chainrule evaluate "$${run%/}" && $(BIN)/chainrule report "$${run%/}"
 
 setup: $(VENV)/.dev
 

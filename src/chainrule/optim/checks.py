@@ -13,9 +13,11 @@ import numpy as np
 from chainrule.errors import ConfigError, DTypeError, InputError, ShapeError, explain, nearest
 
 __all__ = [
+    "BLOCK",
     "FRACTION",
     "NON_NEGATIVE",
     "POSITIVE",
+    "Rule",
     "block_views",
     "check_arrays",
     "check_flag",

@@ -165,7 +165,8 @@ def cut_validation(
     x, y : numpy.ndarray
         Training examples (N, ...) and labels (N,).
     num_validation : int, optional
-        Size of the validation split; by default 1,000, or N // 10 where N is below 10,000.
+        Size of the validation split; by default 1,000, or N // 10, at least 1, where
+        N is below 10,000.
 
     Returns
     -------
@@ -177,7 +178,7 @@ def cut_validation(
     InputError
         When `num_validation` is below 1 or leaves nothing for training.
     """
-    count = min(1000, len(y) // 10) if num_validation is None else num_validation
+    count = min(1000, max(1, len(y) // 10)) if num_validation is None else num_validation
     if not 1 <= count < len(y):
         rule = f"lie in 1..{len(y) - 1}"
         raise InputError(explain(name, "num_validation", rule, count))

@@ -26,7 +26,7 @@ from chainrule.errors import DataFormatError, explain
 __all__ = ["read_pickled_batch"]
 
 # A batch of 10,000 images takes about 45,000 instructions and 31 MB.
-_MAX_INSTRUCTIONS = 1_000_000
+_MAX_INSTRUCTIONS = 200_000
 _MAX_BYTES = 64 * 2**20
 
 

@@ -399,8 +399,9 @@ class PcaWhiten(Preprocessor):
         return {"mean": mean, "projection": vectors * weight}
 
     def _transform(self, x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-        flat = np.divide(x.reshape(len(x), -1), dtype.type(self._unit()), dtype=dtype)
-        flat -= self._tensors["mean"].astype(dtype)
+        mean = self._tensors["mean"]
+        flat = np.divide(x.reshape(len(x), mean.size), dtype.type(self._unit()), dtype=dtype)
+        flat -= mean.astype(dtype)
         projected: np.ndarray = flat @ self._tensors["projection"].astype(dtype)
         return projected
 

@@ -6,8 +6,11 @@ through ``importlib.import_module("...")`` count as well.
 
 import ast
 import re
+import sys
 import textwrap
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -235,6 +238,35 @@ def test_the_export_check_allows_what_is_right(tmp_path):
         def _g(): ...
     """
     assert export_faults(write_tree(tmp_path, {"a.py": text}) / "a.py") == []
+
+
+def undeclared(package: Path) -> set[str]:
+    """Packages that are imported but not named in pyproject.toml, extras included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    needed = [requirement for group in groups for requirement in group]
+    declared = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in needed}
+    distributions = packages_distributions()
+    imported = {
+        name.partition(".")[0]
+        for path in package.rglob("*.py")
+        for _, name in imported_modules(path, package)
+    }
+    foreign = imported - set(sys.stdlib_module_names) - {"chainrule"}
+    return {
+        name
+        for name in foreign
+        if not declared & {each.lower().replace("_", "-") for each in distributions.get(name, [])}
+    }
+
+
+def test_what_is_imported_is_declared():
+    assert undeclared(PACKAGE) == set()
+
+
+def test_the_declaration_check_can_fail(tmp_path):
+    text = "import numpy, urllib3\nfrom no_such_package import f"
+    assert undeclared(write_tree(tmp_path, {"a.py": text})) == {"urllib3", "no_such_package"}
 
 
 # What is true on one machine, or at one time, only.

@@ -1,5 +1,7 @@
 """What the figures show, not only that they exist."""
 
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -280,7 +282,11 @@ def test_figures_leave_matplotlib_alone(full_metrics: list[dict[str, Any]]) -> N
     before = dict(matplotlib.rcParams)
     render(learning_curves(full_metrics))
     assert dict(matplotlib.rcParams) == before
-    assert "matplotlib.pyplot" not in {m for m in vars(matplotlib) if m == "pyplot"}
+
+
+def test_pyplot_is_never_loaded() -> None:
+    code = "import sys, chainrule.report; sys.exit('matplotlib.pyplot' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_figures_can_be_drawn_in_threads(full_metrics: list[dict[str, Any]]) -> None:

@@ -89,10 +89,9 @@ def write_tensorboard(run_path: str | Path, logdir: str | Path | None = None) ->
             for name, figure in figures.items():
                 stream = io.BytesIO()
                 figure.savefig(stream, format="png", dpi=_DPI)
-                width, height = (round(inches * _DPI) for inches in figure.get_size_inches())
-                image = Summary.Image(
-                    width=width, height=height, encoded_image_string=stream.getvalue()
-                )
+                png = stream.getvalue()
+                width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
+                image = Summary.Image(width=width, height=height, encoded_image_string=png)
                 event = Event(wall_time=start + max(ages, default=0.0), step=last)
                 event.summary.CopyFrom(
                     Summary(value=[Summary.Value(tag=f"figures/{name}", image=image)])

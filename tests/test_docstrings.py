@@ -100,7 +100,13 @@ def inner_objects() -> dict[str, Any]:
 
 
 def record_fields(value: Any) -> set[str] | None:
-    """Fields of a dataclass, named tuple or pydantic model, which may go under Attributes."""
+    """What a class is built from, where its signature does not say so.
+
+    These are the fields of a dataclass, named tuple or pydantic model, which may be described
+    under Attributes, and the options of a preprocessor, which come as ``**options``.
+    """
+    if inspect.isclass(value) and hasattr(value, "option_names"):
+        return set(value.option_names())
     if dataclasses.is_dataclass(value):
         return {field.name for field in dataclasses.fields(value)}
     fields = getattr(value, "model_fields", None) or getattr(value, "_fields", None)

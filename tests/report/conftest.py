@@ -169,6 +169,9 @@ def full_run(
         evaluation=evaluation,
         tensors=mistake_tensors(),
     )
-    environment = {"python": "3.12.1", "sessions": [{"started": "2026-01-01", "threads": 2}]}
+    environment = {
+        "python": "3.12.1",
+        "sessions": [{"started": "2026-01-01", "blas": [{"name": "openblas"}]}],
+    }
     write_json(run.path / "environment.json", environment)
     return run

@@ -110,6 +110,11 @@ def test_a_loss_that_is_never_finite_makes_no_chart() -> None:
     assert first_not_finite(records) == 0
 
 
+def test_best_evaluation_is_the_last_that_was_flagged() -> None:
+    records = [{"kind": "evaluation", "step": s, "best": s < 3, "val_loss": s} for s in (1, 2, 3)]
+    assert best_evaluation(records) is records[1]
+
+
 def test_best_evaluation_without_flags() -> None:
     def record(step: int, **values: float) -> dict[str, Any]:
         return {"kind": "evaluation", "step": step, **values}

@@ -21,7 +21,7 @@ from chainrule.report import (
     update_ratios,
     weights,
 )
-from chainrule.report.charts import smooth
+from chainrule.report.charts import learning_charts, smooth
 from chainrule.report.grid import stretch
 from chainrule.report.pictures import first_layer_pictures
 from chainrule.report.scores import largest_confusions
@@ -63,6 +63,12 @@ class TestLearningCurves:
         ax = learning_curves(full_metrics).axes[1]
         assert ax.get_title(loc="right") == "best: 70.0% at step 80"
         assert ax.yaxis.get_major_formatter()(0.5, 0) == "50%"
+
+    def test_a_spike_is_cut_off(self) -> None:
+        losses = [1.0] * 150 + [500.0] + [0.9] * 150
+        records = [{"kind": "step", "step": s, "loss": v} for s, v in enumerate(losses)]
+        chart = learning_charts(records)[0]
+        assert learning_curves(records).axes[0].get_ylim() == pytest.approx(chart.limits())
 
     def test_without_accuracy(self, custom_loss_metrics: list[dict[str, Any]]) -> None:
         figure = learning_curves(custom_loss_metrics)

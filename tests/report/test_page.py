@@ -118,6 +118,7 @@ def test_tables_hold_the_numbers(page: Page) -> None:
     cells = page.inside["td"]
     for cell in ("0.002", "0.03", "50.0%", "0.001", "0.9, 0.999", "3.12.1"):
         assert cell in cells
+    assert "sessions 1 started 2026-01-01 blas 1.name openblas" in page.text
     assert page.data["confusion"][1][0] == "9 of 50 dog taken for cat (18.0%)"
     assert page.data["confusion"][0][0] == "40 of 50 cat right (80.0%)"
 

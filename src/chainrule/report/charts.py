@@ -38,6 +38,7 @@ Unit = Literal["number", "percent"]
 
 _UPDATE_GUIDE = 1e-3
 _LOG_FROM_RATIO = 50.0  # a loss falling by more than this is flat on a linear axis
+_SMOOTH_FROM = 30  # an average over a handful of batches would only blur their curve
 _QUIET_FROM = 6  # with more lines than this, the page starts with those of biases switched off
 
 
@@ -134,7 +135,7 @@ class Chart:
         if self.log:
             room = max((high / low) ** 0.06, 1.15)
             return low / room, high * room
-        room = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
+        room = 0.06 * (high - low) or 0.5 * abs(high) or 0.5
         return low - room, high + room
 
 
@@ -336,7 +337,7 @@ def learning_charts(metrics: Metrics) -> list[Chart]:
 def _batches(steps: np.ndarray, values: np.ndarray) -> list[Series]:
     if not np.isfinite(values).any():
         return []
-    if len(values) < 8:
+    if len(values) < _SMOOTH_FROM:
         return [Series("training batches", steps, values, colour=0)]
     return [
         Series("single batch", steps, values, colour=0, style="raw"),

@@ -100,8 +100,10 @@ def render_page(contents: RunContents) -> str:
         }
         if updates or activations
         else None,
-        "config": _config(contents.config),
-        "environment": list(_flat(contents.environment)),
+        "config": [
+            *_tables(contents.config, "run"),
+            *_tables(contents.environment, "environment"),
+        ],
         "data": _data(contents, [*curves, *updates, *activations]),
     }
     view["sections"] = _sections(view)
@@ -390,6 +392,7 @@ def _scores(contents: RunContents) -> dict[str, Any] | None:
     return {
         "caption": f"On {total:,} {split} examples: {np.trace(counts) / max(1, total):.1%} right.",
         "classes": classes,
+        "long": any(len(name) > 3 for name in classes),
         "matrix": matrix if small else None,
         "heatmap": None if small else _heatmap(shade),
         "bars": [
@@ -430,11 +433,18 @@ def _gallery(contents: RunContents) -> list[dict[str, Any]]:
     ]
 
 
-def _config(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
-    sections = [(key, value) for key, value in config.items() if isinstance(value, Mapping)]
-    tables = [(name, list(_flat(value))) for name, value in sections]
-    return [(name, rows) for name, rows in [("run", list(_flat(plain))), *tables] if rows]
+def _tables(record: Mapping[str, Any], heading: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Make one table of the plain entries of a record, and one of each mapping in it."""
+    nested: dict[str, Any] = {heading: {}}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            nested[key] = value
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            nested |= {f"{key} {index}": item for index, item in enumerate(value, 1)}
+        else:
+            nested[heading][key] = value
+    tables = [(name, list(_flat(value))) for name, value in nested.items()]
+    return [(name, rows) for name, rows in tables if rows]
 
 
 def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -124,7 +124,7 @@
         const room = Math.max((high / low) ** 0.06, 1.15);
         return [low / room, high * room];
       }
-      const room = 0.06 * (high - low) || 0.05 * Math.abs(high) || 0.5;
+      const room = 0.06 * (high - low) || 0.5 * Math.abs(high) || 0.5;
       return [low - room, high + room];
     }
 

@@ -60,16 +60,6 @@ def test_orders_differ_between_epochs():
     assert not np.array_equal(batches.next_batch()[1], batches.next_batch()[1])
 
 
-def test_returned_indices_may_be_written():
-    batches = iterator()
-    state = batches.state_dict()
-    batches.next_batch()[1][:] = 0
-    second = batches.next_batch()[1]
-    batches.load_state_dict(state)
-    batches.next_batch()
-    np.testing.assert_array_equal(batches.next_batch()[1], second)
-
-
 @pytest.mark.parametrize("name", ["num_examples", "batch_size"])
 def test_sizes_below_one(name):
     with pytest.raises(InputError, match=f"{name} must be at least 1; got 0"):

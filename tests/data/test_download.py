@@ -33,6 +33,7 @@ class Mirror(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.files = {"file.bin": CONTENT}
+        self.sent = 0
         self.seen: list[tuple[str, str | None]] = []
 
     def url(self, behaviour: str, name: str = "file.bin") -> str:
@@ -62,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
             case "silent":
                 return self.answer(200, data[:CUT], announced=None)
             case "endless":
-                return self.answer(200, data * 50, announced=None)
+                return self.answer(200, data * 100, announced=None)
             case "good" if asked:
                 start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
                 span = f"bytes {start}-{len(data) - 1}/{len(data)}"
@@ -77,7 +78,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", span)
         self.end_headers()
         try:
-            self.wfile.write(body)
+            for start in range(0, len(body), CUT):
+                self.wfile.write(body[start : start + CUT])
+                self.server.sent += len(body[start : start + CUT])
         except ConnectionError:  # the client has heard enough
             self.close_connection = True
 
@@ -135,6 +138,19 @@ def test_part_of_another_file_is_thrown_away(mirror, tmp_path, length, behaviour
     (tmp_path / "file.bin.part").write_bytes(bytes(length))
     assert fetch_file(remote(mirror, behaviour), tmp_path).read_bytes() == CONTENT
     assert names(tmp_path) == ["file.bin"]
+
+
+def test_part_begins_anew_where_ranges_are_unknown(mirror, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(bytes(CUT + 1000))
+    with pytest.raises(DownloadError, match="connection broken"):
+        fetch_file(remote(mirror, "cut"), tmp_path)
+    assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:CUT]
+
+
+def test_what_does_not_end_is_not_received(mirror, tmp_path):
+    with pytest.raises(DownloadError, match="wrong checksum"):
+        fetch_file(remote(mirror, "endless"), tmp_path)
+    assert mirror.sent < 50 * len(CONTENT)
 
 
 def test_complete_part_needs_no_server(mirror, tmp_path):

@@ -165,6 +165,13 @@ def test_a_program_for_ghostscript_is_no_image(tmp_path):
         read_images([path], (1, 4, 4))
 
 
+def test_formats_not_listed_are_refused(tmp_path):
+    Image.fromarray(colour(0)).save(tmp_path / "x.pcx")
+    (tmp_path / "x.pcx").rename(tmp_path / "x.png")
+    with pytest.raises(DataFormatError, match="be a readable image"):
+        read_images([tmp_path / "x.png"], (3, 6, 5))
+
+
 def test_read_images_keeps_the_pixels_and_the_order(tmp_path):
     paths = [save(tmp_path / f"{i}.png", colour(i)) for i in range(3)]
     out = read_images(reversed(paths), (3, 6, 5))

@@ -92,6 +92,10 @@ HOSTILE = {
     ],
     "object dtype": protocols({"data": np.array([[Call(os.system, f"touch {MARKER}")]])}),
     "float array": protocols({"data": np.ones((2, 3))}),
+    "array without a dtype": [
+        b"\x80\x02}U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85"
+        b"U\x01b\x87R(K\x01K\x01K\x02\x86N\x89U\x02xytbs."
+    ],
     "state for a name": [b"\x80\x02cnumpy\nndarray\n}(U\x01aK\x01ub."],
     "state for a list": [b"\x80\x02]}(U\x01aK\x01ub."],
     "list in place of a dictionary": protocols([1, 2]),
@@ -135,8 +139,8 @@ BOMBS = {
     "long": b"\x80\x02\x8b\xff\xff\xff\x7f.",
     "frame": b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b".",
     "nested tuples as a key": laughs(200),
-    "deep": b"\x80\x02" + b"]" * 150_000 + b"a" * 149_999 + b".",
-    "deep tuples": b"\x80\x02)" + b"\x85" * 150_000 + b".",
+    "deep": b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".",
+    "deep tuples": b"\x80\x02)" + b"\x85" * 50_000 + b".",
 }
 
 

@@ -137,6 +137,9 @@ def test_pca_against_singular_values():
 def test_pca_without_variance():
     x = np.ones((10, 4))
     assert not make_preprocessor("pca_whiten", eps=0).fit(x).transform(x).any()
+    flat = FEATURES[:, :3] @ RNG.standard_normal((3, 7))  # three dimensions of seven
+    out = make_preprocessor("pca_whiten", eps=0).fit(flat).transform(flat, np.float64)
+    np.testing.assert_allclose(out.std(axis=0), [1, 1, 1, 0, 0, 0, 0], atol=1e-10)
     with pytest.raises(InputError, match=r"n_components must be at most 4, the size.*got 5"):
         make_preprocessor("pca_whiten", n_components=5).fit(x)
 

@@ -81,14 +81,14 @@ class BatchIterator:
         epoch : int
             The epoch this batch belongs to, counted from 0.
         indices : numpy.ndarray of int64, shape (B,)
-            Examples to visit; a new array.
+            Examples to visit.
         """
         left = self._num_examples - self._position
         if left < (self._batch_size if self._drop_last else 1):
             self._start_epoch(self._epoch + 1)
         start = self._position
         self._position = min(start + self._batch_size, self._num_examples)
-        return self._epoch, self._order[start : self._position].copy()
+        return self._epoch, self._order[start : self._position]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to continue, made of what JSON can hold.

@@ -390,7 +390,9 @@ class PcaWhiten(Preprocessor):
             covariance += part.T @ part  # NumPy calls the symmetric product, half the work
         variances, vectors = np.linalg.eigh(covariance / len(x))
         count = self.output_shape(x.shape[1:])[0]
-        variances = np.maximum(variances[::-1][:count], 0)  # rounding makes zeros negative
+        # Rounding turns variances of 0 into tiny ones of either sign.
+        is_zero = variances <= len(variances) * np.finfo(np.float64).eps * variances[-1]
+        variances = np.where(is_zero, 0, variances)[::-1][:count]
         vectors = vectors[:, ::-1][:, :count]
         largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
         length = np.sqrt(variances + self._options["eps"])

@@ -29,7 +29,7 @@ Backward = Callable[..., Any]
 class Pair:
     """A layer's forward and backward, as fast and as reference implementation.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Name of the layer, such as ``conv2d``.
@@ -80,8 +80,10 @@ def pair(name: str, implementation: str = "fast") -> tuple[Forward, Backward]:
 
     Returns
     -------
-    forward, backward : callable
-        The pair.
+    forward : callable
+        Its forward.
+    backward : callable
+        Its backward.
 
     Raises
     ------

@@ -40,8 +40,9 @@ def linear_forward(
 
     Notes
     -----
-    One matrix product of ``2 N D F`` floating-point operations, done by BLAS in the dtype of x;
-    BLAS decides the order of summation over D.
+    One matrix product of ``2 N D F`` floating-point operations, done by BLAS in the dtype of x.
+    BLAS decides the order of summation over D, and for some shapes (a few outputs from many
+    examples) lets it depend on its number of threads, in the last bit.
 
     Examples
     --------

@@ -210,7 +210,8 @@ def _standardise_rows_backward(
 ) -> np.ndarray:
     """Gradient of `_standardise_rows`: (dxhat - mean dxhat - xhat mean(dxhat xhat)) / std."""
     along = np.einsum("...d,...d->...", dx_hat, x_hat)[..., None] / x_hat.shape[-1]
-    drows: np.ndarray = dx_hat - x_hat * along
+    drows: np.ndarray = x_hat * -along
+    drows += dx_hat
     drows -= dx_hat.mean(axis=-1, keepdims=True)
     drows *= inv_std
     return drows

@@ -78,13 +78,15 @@ def max_pool2d_forward(
     out = views[0].copy()
     for view in views[1:]:
         np.maximum(out, view, out=out)
+    # The position of the first maximum is the number of elements before it.
     winner = np.zeros(out.shape, dtype=np.min_scalar_type(len(views) - 1))
+    before = np.ones(out.shape, dtype=bool)
     has_nan = bool(np.isnan(out).any())
-    for offset in reversed(range(len(views))):  # backwards, so that the first of equals remains
-        wins = views[offset] == out
-        if has_nan:
-            wins |= np.isnan(views[offset])
-        np.copyto(winner, offset, where=wins)
+    for view in views[:-1]:
+        before &= view != out
+        if has_nan:  # NaN differs from itself, but is the maximum of its window
+            before &= ~np.isnan(view)
+        winner += before
     return out, (x.shape, x.dtype, winner, kernel, strides, paddings)
 
 
@@ -126,8 +128,12 @@ def max_pool2d_backward(dout: np.ndarray, cache: Cache) -> np.ndarray:
     x_shape, dtype, winner, kernel, strides, paddings = cache
     check_dout("max_pool2d_backward", dout, winner.shape, dtype)
     dpadded = zeros_around(x_shape, paddings, dtype)
+    overlap = kernel[0] > strides[0] or kernel[1] > strides[1]
     for offset, view in enumerate(window_views(dpadded, kernel, strides, winner.shape[2:])):
-        view += np.where(winner == offset, dout, 0)
+        if overlap:
+            view += dout * (winner == offset)
+        else:
+            np.multiply(dout, winner == offset, out=view)
     return crop_images(dpadded, x_shape, paddings)
 
 

@@ -114,7 +114,7 @@ def linear_relu_backward(
     """
     linear_cache, positive, dtype = cache
     check_dout("linear_relu_backward", dout, positive.shape, dtype)
-    return linear_backward(np.where(positive, dout, 0), linear_cache, need_dx)
+    return linear_backward(dout * positive, linear_cache, need_dx)
 
 
 def conv_relu_forward(
@@ -211,7 +211,7 @@ def conv_relu_backward(
     """
     conv_cache, positive, dtype = cache
     check_dout("conv_relu_backward", dout, positive.shape, dtype)
-    return conv2d_backward(np.where(positive, dout, 0), conv_cache, need_dx)
+    return conv2d_backward(dout * positive, conv_cache, need_dx)
 
 
 def conv_relu_pool_forward(
@@ -318,7 +318,7 @@ def conv_relu_pool_backward(
     """
     conv_cache, pool_cache, positive, dtype = cache
     check_dout("conv_relu_pool_backward", dout, positive.shape, dtype)
-    dconvolved = max_pool2d_backward(np.where(positive, dout, 0), pool_cache)
+    dconvolved = max_pool2d_backward(dout * positive, pool_cache)
     return conv2d_backward(dconvolved, conv_cache, need_dx)
 
 
@@ -444,6 +444,6 @@ def conv_bn_relu_backward(
     """
     conv_cache, bn_cache, positive, dtype = cache
     check_dout("conv_bn_relu_backward", dout, positive.shape, dtype)
-    dconvolved, dbn_weight, dbn_bias = batch_norm_backward(np.where(positive, dout, 0), bn_cache)
+    dconvolved, dbn_weight, dbn_bias = batch_norm_backward(dout * positive, bn_cache)
     dx, dweight, dbias = conv2d_backward(dconvolved, conv_cache, need_dx)
     return dx, dweight, dbias, dbn_weight, dbn_bias

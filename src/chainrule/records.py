@@ -135,7 +135,7 @@ def save_tensors(
     from safetensors.numpy import save
 
     header = {key: json.dumps(value) for key, value in (metadata or {}).items()}
-    content = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=header)
+    content = save({k: np.asarray(v, order="C") for k, v in tensors.items()}, metadata=header)
     write_atomically(path, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -264,9 +264,9 @@ class CheckpointStore:
         manifest = _seal(body)
         if self._last is not None and self._last != manifest:
             write_atomically(self.folder / "previous.json", self._last)
-        write_atomically(self.folder / "last.json", manifest)
-        if best:
+        if best:  # before "last", which says that this one is the best: they must agree
             write_atomically(self.folder / "best.json", manifest)
+        write_atomically(self.folder / "last.json", manifest)
         self._last = manifest
         self._collect()
 
@@ -444,16 +444,22 @@ class MetricsLog:
             self._file.write(line.encode())
             self._file.flush()
         except OSError as error:
-            raise RunError(
-                f"{self.path}: could not be written ({error.strerror}). Free some space, then "
-                f"continue with: chainrule train --resume {self.path.parent}"
-            ) from error
+            raise self._full(error) from error
 
     def sync(self) -> int:
         """Flush to the disk and return the length of the log in bytes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+        except OSError as error:
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> RunError:
+        return RunError(
+            f"{self.path}: could not be written ({error.strerror}). Free some space, then "
+            f"continue with: chainrule train --resume {self.path.parent}"
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from chainrule.errors import InputError, explain
+from chainrule.errors import DTypeError, InputError, ShapeError, explain
 
 __all__ = ["FunctionModel"]
 
@@ -22,7 +22,8 @@ class FunctionModel:
     Parameters
     ----------
     loss_and_grads : callable
-        ``loss_and_grads(params, x, y) -> (loss, grads)``; `grads` has the keys of `params`.
+        ``loss_and_grads(params, x, y) -> (loss, grads)``; `grads` has the keys of `params`. The
+        gradients are copied, in the dtype of their parameters.
     params : mapping of str to ndarray
         Initial parameters, float32 or float64; copied.
     scores : callable, optional
@@ -37,6 +38,8 @@ class FunctionModel:
     ------
     InputError
         If there are no parameters.
+    DTypeError
+        If a parameter is neither float32 nor float64.
 
     Examples
     --------
@@ -57,6 +60,10 @@ class FunctionModel:
         if not params:
             raise InputError(explain("FunctionModel", "params", "hold at least one array", "none"))
         self.params = {key: np.array(value) for key, value in params.items()}
+        for key, value in self.params.items():
+            if value.dtype not in (np.float32, np.float64):
+                rule = "be float32 or float64"
+                raise DTypeError(explain("FunctionModel", f"params[{key!r}]", rule, value.dtype))
         self.buffers: dict[str, np.ndarray] = {}
         self._loss_and_grads = loss_and_grads
         self._scores = scores
@@ -98,7 +105,9 @@ class FunctionModel:
         Raises
         ------
         InputError
-            If gradients are missing or have another shape than their parameters.
+            If the gradient of a parameter is missing.
+        ShapeError
+            If a gradient has another shape than its parameter.
         """
         if observe is not None and self._scores is not None:
             observe("scores", self._scores(self.params, x))
@@ -109,16 +118,18 @@ class FunctionModel:
                 raise InputError(
                     explain("loss_and_grads", "grads", f"have the key {key!r}", list(given))
                 )
-            grad = np.asarray(given[key])
+            # A copy: clipping works in place, and a function may well return its own array,
+            # even the parameter itself as the gradient of half its square.
+            grad = np.array(given[key], dtype=param.dtype)
             if grad.shape != param.shape:
-                raise InputError(
+                raise ShapeError(
                     explain(
                         "loss_and_grads", f"grads[{key!r}]", f"have shape {param.shape}", grad.shape
                     )
                 )
             if l2 and param.ndim > 1:
                 loss += 0.5 * l2 * float(np.vdot(param, param))
-                grad = grad + param.dtype.type(l2) * param
+                grad += param.dtype.type(l2) * param
             grads[key] = grad
         return float(loss), grads
 

@@ -57,6 +57,7 @@ class Module:
     pair: ClassVar[str] = ""  # name of the pair in chainrule.layers
     label: ClassVar[str] = ""  # default name, before the number
     parameters: ClassVar[tuple[str, ...]] = ()  # in the order the pair takes and returns them
+    penalised: ClassVar[tuple[str, ...]] = ()  # those that the L2 penalty is taken of
     statistics: ClassVar[tuple[str, ...]] = ()  # names of the running statistics
     without_dx: ClassVar[dict[str, bool]] = {}  # how the pair is told to skip dx, if it can
 

@@ -54,6 +54,7 @@ class Linear(Module):
     pair: ClassVar[str] = "linear"
     label: ClassVar[str] = "linear"
     parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    penalised: ClassVar[tuple[str, ...]] = ("weight",)
     without_dx: ClassVar[dict[str, bool]] = {"need_dx": False}
 
     out_features: int
@@ -113,6 +114,7 @@ class Conv2d(Module):
     pair: ClassVar[str] = "conv2d"
     label: ClassVar[str] = "conv"
     parameters: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    penalised: ClassVar[tuple[str, ...]] = ("weight",)
     without_dx: ClassVar[dict[str, bool]] = {"need_dx": False}
 
     out_channels: int

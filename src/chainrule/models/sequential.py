@@ -51,13 +51,20 @@ def make_loss(name: str, implementation: str = "fast", **options: float) -> Loss
     """
     if name not in LOSSES:
         raise ConfigError(f"loss: {name!r} is not known. {nearest(name, LOSSES)}")
-    forward, backward = pairs.pair(name, implementation)
+    return _PairLoss(*pairs.pair(name, implementation), options)
 
-    def loss(scores: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-        value, cache = forward(scores, y, **options)
-        return float(value), backward(cache)
 
-    return loss
+@dataclass(frozen=True)
+class _PairLoss:
+    """A loss pair as one function; an object, because networks are pickled and closures not."""
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    options: dict[str, float]
+
+    def __call__(self, scores: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+        value, cache = self.forward(scores, y, **self.options)
+        return float(value), self.backward(cache)
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,7 @@ class Sequential:
         self.buffers: dict[str, np.ndarray] = {}
         self.input_shape: Shape = ()
         self._pairs = [pairs.pair(layer.pair, implementation) for layer in self.layers]
+        self._penalised = [f"{each.name}.{key}" for each in self.layers for key in each.penalised]
         trainable = [i for i, layer in enumerate(self.layers) if layer.parameters]
         self._first = trainable[0] if trainable else 0  # nothing before it needs a gradient
 
@@ -273,8 +281,8 @@ class Sequential:
         y : ndarray (N,), integer
             Labels.
         l2 : float, default 0
-            Strength of the penalty ``l2 / 2 * sum(w ** 2)`` over weights of two and more axes
-            (not over biases and normalisation).
+            Strength of the penalty ``l2 / 2 * sum(w ** 2)`` over the weights of linear and
+            convolutional layers (not over biases and normalisation).
         rng : numpy.random.Generator, optional
             Needed by networks with dropout.
         observe : callable, optional
@@ -307,10 +315,10 @@ class Sequential:
                 if grad is not None:
                     grads[f"{layer.name}.{key}"] = grad
         if l2:
-            for key, weight in self.params.items():
-                if weight.ndim > 1:
-                    loss += 0.5 * l2 * float(np.vdot(weight, weight))
-                    grads[key] += weight.dtype.type(l2) * weight
+            for key in self._penalised:
+                weight = self.params[key]
+                loss += 0.5 * l2 * float(np.vdot(weight, weight))
+                grads[key] += weight.dtype.type(l2) * weight
         return loss, {key: grads[key] for key in self.params}
 
     def scores(self, x: np.ndarray, batch_size: int = 500) -> np.ndarray:

@@ -6,12 +6,12 @@ import inspect
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from chainrule.errors import ConfigError, DataMissingError, nearest
+from chainrule.errors import ConfigError, DataMissingError, explain, nearest
 
 __all__ = [
     "Config",
@@ -172,7 +172,7 @@ class TrainingConfig(_Section):
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(128, ge=1)
     l2: float = Field(0.0, ge=0)
-    eval_every: Literal["epoch"] | int = "epoch"
+    eval_every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
     eval_train_examples: int = Field(1000, ge=1)
     log_every: int = Field(10, ge=1)
     checkpoint_every: int | None = Field(None, ge=1)
@@ -268,6 +268,11 @@ Did you mean 'batch_size'?
     elif source is not None:
         where = str(source)
         table = _read(Path(source))
+    for section in SECTIONS:
+        if not isinstance(table.get(section, {}), dict):
+            got = f"{section} = {table[section]!r}"
+            remedy = f"Write [{section}] on a line of its own, and its keys below it."
+            raise ConfigError(explain(where, section, "be a table", got, remedy))
     for key, value in (settings or {}).items():
         _set(table, f"{key}.name" if key in SECTIONS else key, value)
     for override in overrides:
@@ -340,7 +345,8 @@ def _known(section: str, table: Mapping[str, Any]) -> set[str]:
     if section == "model":
         from chainrule.models import BUILTIN
 
-        builders = [BUILTIN[given["name"]]] if given.get("name") in BUILTIN else BUILTIN.values()
+        name = str(given.get("name"))
+        builders = [BUILTIN[name]] if name in BUILTIN else BUILTIN.values()
         own |= {key for builder in builders for key in _keywords(builder)}
     elif section == "optimizer":
         from chainrule.optim import OPTIMIZERS
@@ -364,19 +370,24 @@ def _keywords(function: Any) -> set[str]:
 
 
 def _validate(table: dict[str, Any], where: str) -> Config:
+    for section in SECTIONS:
+        known = _known(section, table) | {"name"} | ({"layers"} if section == "model" else set())
+        for key in table.get(section, {}):
+            if key not in known:
+                raise ConfigError(
+                    f"{where}: key {key!r} in [{section}] is not known. {nearest(key, known)}"
+                )
+    for key in table:
+        if key not in Config.model_fields:
+            hint = nearest(key, Config.model_fields)
+            raise ConfigError(f"{where}: key {key!r} is not known. {hint}")
     try:
         return Config.model_validate(table)
     except ValidationError as error:
-        problem = error.errors()[0]
-    path = [str(part) for part in problem["loc"]]
-    place, key = ".".join(path[:-1]), path[-1]
-    if problem["type"] == "extra_forbidden":
-        section = Config.model_fields[path[0]].annotation if len(path) > 1 else Config
-        assert isinstance(section, type)
-        assert issubclass(section, BaseModel)
-        inside = f" in [{place}]" if place else ""
-        hint = nearest(key, section.model_fields)
-        raise ConfigError(f"{where}: key {key!r}{inside} is not known. {hint}")
-    dotted = ".".join(part for part in path if not part.startswith(("literal", "constrained")))
-    reason = problem["msg"][0].lower() + problem["msg"][1:]
-    raise ConfigError(f"{where}: {dotted} = {problem['input']!r} is not valid: {reason}.")
+        problems = error.errors()
+    # Alternatives of one value, such as "epoch" or a number, fail one by one: say all of them.
+    path = problems[0]["loc"][:2]
+    reasons = [p["msg"][0].lower() + p["msg"][1:] for p in problems if p["loc"][:2] == path]
+    dotted = ".".join(map(str, path))
+    value = problems[0]["input"]
+    raise ConfigError(f"{where}: {dotted} = {value!r} is not valid: {', or '.join(reasons)}.")

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.errors import DivergedError
 
-__all__ = ["raise_if_diverged"]
+__all__ = ["raise_if_diverged", "raise_if_evaluation_diverged"]
 
 
 def raise_if_diverged(
@@ -62,6 +62,47 @@ def raise_if_diverged(
     )
 
 
+def raise_if_evaluation_diverged(
+    split: str, x: np.ndarray, loss: float, step: int, lr: float
+) -> None:
+    """Raise if the loss of an evaluation is infinite or not a number.
+
+    The last update is followed by an evaluation, not by another step, so that only this sees
+    what it did; and no such weights may become the best or the last checkpoint.
+
+    Parameters
+    ----------
+    split : str
+        ``"train"`` or ``"val"``.
+    x : ndarray
+        Its examples.
+    loss : float
+        Its loss.
+    step : int
+        Number of the step before.
+    lr : float
+        Learning rate of that step.
+
+    Raises
+    ------
+    DivergedError
+        Names step, split, learning rate and the likely cause.
+    """
+    if np.isfinite(loss):
+        return
+    cause = (
+        f"The update before it was too large: try optimizer.lr={lr / 10:.2g} or "
+        "optimizer.clip_norm=1."
+    )
+    if not _finite(x):
+        bad = int(np.count_nonzero(~np.isfinite(x)))
+        cause = f"{bad} values of its examples are not finite: look at the data."
+    raise DivergedError(
+        f"training: the {split} loss must stay finite; got {_kind(loss, {})} in the evaluation "
+        f"after step {step} with learning rate {lr:g}. {cause}"
+    )
+
+
 def _finite(array: np.ndarray) -> bool:
     if array.dtype.kind != "f":
         return True
@@ -78,7 +119,7 @@ def _origin(
         return "the input x", f"{bad} values of the batch are not finite: look at the data."
     for key, value in model.params.items():
         if not _finite(value):
-            return f"the parameter {key} (layer {key.rpartition('.')[0]})", (
+            return f"the parameter {_place(key)}", (
                 "The update before this one was too large: lower the learning rate or set "
                 "optimizer.clip_norm."
             )
@@ -94,8 +135,14 @@ def _origin(
         return where, ""
     for key in reversed(list(grads)):
         if not _finite(grads[key]):
-            return f"the gradient of {key} (layer {key.rpartition('.')[0]})", ""
+            return f"the gradient of {_place(key)}", ""
     return "the loss", ""
+
+
+def _place(key: str) -> str:
+    """Name a parameter and, in a network, its layer."""
+    layer = key.rpartition(".")[0]
+    return f"{key} (layer {layer})" if layer else key
 
 
 def _kind(loss: float, grads: Mapping[str, np.ndarray]) -> str:

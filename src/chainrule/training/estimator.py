@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -29,7 +30,7 @@ class ChainruleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     model : str, default "two_layer"
         Built-in name, or the path of a TOML network.
     model_options : dict, optional
-        Options of the built-in network, e.g. ``{"hidden": 64}``.
+        Options of the built-in network, e.g. ``{"hidden": 64, "dropout": 0.2}``.
     input_shape : tuple of int, optional
         Shape (C, H, W) of the images whose pixels the rows of X hold; default: rows stay
         vectors.
@@ -50,7 +51,7 @@ class ChainruleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     validation_fraction : float, default 0.1
         Size of that part; used with `patience` only.
     settings : dict, optional
-        Any other training setting, e.g. ``{"schedule": "cosine", "dropout": 0.2}``.
+        Any other setting of `fit`, e.g. ``{"schedule": "cosine", "ema_decay": 0.99}``.
     dtype : {"float32", "float64"}, default "float32"
         Type of the arithmetic.
     random_state : int, numpy.random.RandomState or None, default None
@@ -167,7 +168,7 @@ class ChainruleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             patience=self.patience,
             **(self.settings or {}),
         )
-        self.n_iter_ = len(self.history_.series("epoch"))
+        self.n_iter_ = math.ceil(self.history_.series("epoch")[-1])
         return self
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import InputError, explain
+from chainrule.errors import ConfigError, InputError, explain
 from chainrule.training.config import load_config
 from chainrule.training.loop import Arrays, Callback, History, Model, Trainer
 
 __all__ = ["fit"]
+
+AUGMENTATION = {"flip", "shift", "cutout"}
 
 
 def fit(
@@ -55,7 +57,7 @@ def fit(
     Raises
     ------
     ConfigError
-        If a key or value is not understood.
+        If a key or value is not understood, or is one of the network or the data.
     DivergedError
         At the first loss, gradient or weight that is not finite.
     InputError
@@ -76,6 +78,12 @@ def fit(
     if (x_val is None) != (y_val is None):
         raise InputError(explain("fit", "x_val and y_val", "come together", "one of them"))
     config = load_config(settings=settings)
+    unused = config.model.model_fields_set | (config.data.model_fields_set - AUGMENTATION)
+    for key in unused | (config.model_fields_set & {"seed", "threads"}):
+        raise ConfigError(
+            f"fit: {key!r} has no meaning here: the network, its data and the generator are given "
+            "as arguments, built with what they need."
+        )
     empty = slice(0, 0)
     val = Arrays(x[empty], y[empty]) if x_val is None or y_val is None else Arrays(x_val, y_val)
     return Trainer(model, Arrays(x, y), val, config, rng, callbacks=callbacks).fit()

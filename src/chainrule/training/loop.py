@@ -27,7 +27,7 @@ from chainrule.optim import (
 )
 from chainrule.records import Checkpoint, CheckpointStore, MetricsLog
 from chainrule.training.config import Config
-from chainrule.training.divergence import raise_if_diverged
+from chainrule.training.divergence import raise_if_diverged, raise_if_evaluation_diverged
 from chainrule.training.evaluation import accuracy_of, evaluate
 
 __all__ = ["Arrays", "Callback", "History", "Model", "Trainer"]
@@ -168,6 +168,12 @@ class Trainer:
     ConfigError
         If the optimizer or the schedule is not understood.
 
+    Notes
+    -----
+    Each epoch visits each example once. There is one exception: where a network with batch
+    normalisation would be left with a last batch of a single example, that example, a different
+    one in each epoch, is left out.
+
     Examples
     --------
     >>> from chainrule.models import two_layer
@@ -206,12 +212,15 @@ class Trainer:
         self.model, self.train, self.val, self.config = model, train, val, config
         self.log, self.store, self.callbacks = log, store, list(callbacks)
         order, augment, noise = rng.spawn(3)
-        self.batches = BatchIterator(len(train.x), settings.batch_size, order)
+        # Batch statistics of one example mean nothing, and layers refuse to compute them.
+        single = len(train.x) > 1 and len(train.x) % settings.batch_size == 1
+        drop_last = single and bool(model.buffers)
+        self.batches = BatchIterator(len(train.x), settings.batch_size, order, drop_last)
         self._generators = {"augment": augment, "model": noise}
         data = config.data
         augments = data.flip or data.shift or data.cutout
         self.augment = Augment(data.flip, data.shift, data.cutout) if augments else None
-        self.steps_per_epoch = math.ceil(len(train.x) / settings.batch_size)
+        self.steps_per_epoch = self.batches.batches_per_epoch
         self.total_steps = settings.epochs * self.steps_per_epoch
         if settings.fast_dev_run:
             self.total_steps = min(FAST_STEPS, self.total_steps)
@@ -225,6 +234,7 @@ class Trainer:
         self.stop_requested = ""
         self._since_best = 0
         self._best_tensors: dict[str, np.ndarray] = {}
+        self._layers_record: dict[str, Any] = {}
 
     @property
     def evaluated_params(self) -> dict[str, np.ndarray]:
@@ -326,10 +336,10 @@ class Trainer:
             self._record(record)
         for callback in self.callbacks:
             callback.on_step(record)
-        evaluate_now = self._evaluation_due(self.step)
+        evaluate_now = self._evaluation_due(self.step) or self._out_of_time()
         best = self._evaluate(record["lr"]) if evaluate_now else False
-        self.history.seconds = time.perf_counter() - started
         self.history.stopped = self._reason_to_stop()
+        self.history.seconds = time.perf_counter() - started
         every = settings.checkpoint_every
         due = evaluate_now if every is None else self.step % every == 0 or best
         if self.store is not None and (due or self.history.stopped):
@@ -353,6 +363,7 @@ class Trainer:
             for split, arrays in (("train", some), ("val", self.val)):
                 if len(arrays.x):
                     loss, accuracy, _ = evaluate(self.model, arrays.x, arrays.y)
+                    raise_if_evaluation_diverged(split, arrays.x, loss, self.step, lr)
                     record[f"{split}_loss"] = loss
                     if accuracy is not None:
                         record[f"{split}_accuracy"] = accuracy
@@ -366,7 +377,8 @@ class Trainer:
             if self.store is None:
                 self._best_tensors = self._weights(copy=True)
         self._record(record)
-        self._record(self._layers_record)
+        if self._layers_record.get("step") == self.step:  # not where max_time came in between
+            self._record(self._layers_record)
         for callback in self.callbacks:
             callback.on_evaluation(record)
         return best
@@ -377,9 +389,11 @@ class Trainer:
             return "fast_dev_run" if settings.fast_dev_run else "completed"
         if settings.patience is not None and self._since_best >= settings.patience:
             return "patience"
-        if settings.max_time is not None and self.history.seconds >= settings.max_time:
-            return "max_time"
-        return self.stop_requested
+        return "max_time" if self._out_of_time() else self.stop_requested
+
+    def _out_of_time(self) -> bool:
+        max_time = self.config.training.max_time
+        return max_time is not None and self.history.seconds >= max_time
 
     def _record(self, record: dict[str, Any]) -> None:
         self.history.records.append(record)

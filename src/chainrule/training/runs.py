@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import data
-from chainrule.errors import ConfigError, RunError, explain
+from chainrule.errors import ConfigError, RunError, explain, nearest
 from chainrule.models import Sequential, build_model, make_loss, read_network
 from chainrule.records import (
     MetricsLog,
@@ -50,6 +50,8 @@ __all__ = [
 ]
 
 Message = Callable[[str], None]
+
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -422,11 +424,15 @@ def evaluate_run(
 
     Raises
     ------
+    ConfigError
+        If there is no such split.
     RunError
         If it is not a run, or has no intact checkpoint.
     DataMissingError
         If the data are not there.
     """
+    if split not in SPLITS:
+        raise ConfigError(f"evaluate: split {split!r} is not known. {nearest(split, SPLITS)}")
     run, config, model, preprocessor = load_run(path)
     if data_dir is not None:
         section = config.data.model_copy(update={"folder": str(data_dir)})
@@ -495,8 +501,8 @@ def list_runs(root: str | Path = "runs") -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``run``, ``model``, ``data``, ``status``, ``steps``, ``val_accuracy``, ``val_loss``,
-        ``test_accuracy`` and ``seconds``; what is not known is None.
+        ``run``, ``path``, ``status``, ``model``, ``data``, ``steps``, ``val_accuracy``,
+        ``val_loss``, ``test_accuracy`` and ``seconds``; what is not known is None.
 
     Raises
     ------
@@ -520,28 +526,25 @@ def list_runs(root: str | Path = "runs") -> list[dict[str, Any]]:
 
 
 def _describe(run: RunDirectory) -> dict[str, Any]:
-    config, evaluations = run.config(), run.metrics("evaluation")
-    best = [r for r in evaluations if r.get("best")]
-    test = run.evaluation("test")
-    status = "started"
-    if run.checkpoints.exists("last"):
-        try:
-            stopped = run.checkpoints.state("last")["stopped"]
-            status = stopped or "unfinished"
-        except RunError:
-            status = "damaged"
-    return {
-        "run": run.name,
-        "path": str(run.path),
-        "model": config.get("model", {}).get("name"),
-        "data": config.get("data", {}).get("name"),
-        "status": status,
-        "steps": evaluations[-1]["step"] if evaluations else 0,
-        "val_accuracy": best[-1].get("val_accuracy") if best else None,
-        "val_loss": best[-1].get("val_loss") if best else None,
-        "test_accuracy": test["accuracy"] if test else None,
-        "seconds": evaluations[-1].get("seconds") if evaluations else None,
-    }
+    """Describe a run by what can be read of it: one that is damaged must not hide the others."""
+    keys = ("model", "data", "steps", "val_accuracy", "val_loss", "test_accuracy", "seconds")
+    row: dict[str, Any] = {"run": run.name, "path": str(run.path), "status": "started"}
+    row |= dict.fromkeys(keys) | {"steps": 0}
+    try:
+        config = run.config()
+        row |= {key: config.get(key, {}).get("name") for key in ("model", "data")}
+        evaluations = run.metrics("evaluation")
+        if evaluations:
+            row |= {"steps": evaluations[-1]["step"], "seconds": evaluations[-1]["seconds"]}
+        for record in [r for r in evaluations if r.get("best")][-1:]:
+            row |= {key: record.get(key) for key in ("val_accuracy", "val_loss")}
+        if (test := run.evaluation("test")) is not None:
+            row["test_accuracy"] = test["accuracy"]
+        if run.checkpoints.exists("last"):
+            row["status"] = run.checkpoints.state("last")["stopped"] or "unfinished"
+    except RunError:
+        row["status"] = "damaged"
+    return row
 
 
 def _write_evaluation(
@@ -571,7 +574,7 @@ def _load_preprocessor(run: RunDirectory) -> data.Preprocessor:
 
 
 def _add_session(run: RunDirectory, command: str, step: int) -> None:
-    environment = run.environment()
+    environment = run.environment() or describe_environment()  # none: killed before it was written
     sessions = [*environment.get("sessions", []), session_record(command, step)]
     write_json(run.path / "environment.json", environment | {"sessions": sessions})
 

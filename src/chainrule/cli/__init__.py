@@ -7,10 +7,12 @@ line that begins with ``chainrule:``. Exit codes: 0 done, 1 failed, 2 wrong usag
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
 
+from chainrule import __version__
 from chainrule.errors import ChainruleError
 
 __all__ = ["main"]
@@ -31,37 +33,59 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Examples
     --------
-    >>> main(["info", "--nonsense"])
+    >>> main(["data", "fetch", "--nonsense"])
     Traceback (most recent call last):
     ...
     SystemExit: 2
     """
-    sys.exit(_run(arguments))
+    sys.exit(_guarded(sys.argv[1:] if arguments is None else arguments))
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    from typer.exceptions import Abort, Exit, TyperException
-
-    from chainrule.cli.app import app
-
+def _guarded(words: Sequence[str]) -> int:
+    """Turn what a command raises into one line and an exit code; bugs keep their traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold bytes that are no text
+            stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        code = _run(words)
         sys.stdout.flush()
     except ChainruleError as error:
         return _fail(str(error), error.exit_code)
-    except TyperException as error:
-        return _fail(error.format_message(), error.exit_code)
-    except Exit as error:
-        return error.exit_code
-    except (KeyboardInterrupt, Abort):
+    except KeyboardInterrupt:
         return _fail("interrupted.", 130)
     except BrokenPipeError:  # the reader of our output has gone, as in: chainrule runs | head -1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError as error:
+        return _fail(f"not enough memory. {error}", 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}.", 1)
-    return code if isinstance(code, int) else 0
+    return code
+
+
+def _run(words: Sequence[str]) -> int:
+    from chainrule.cli.commands import COMMANDS
+    from chainrule.cli.parser import FLAGS, find_command, overview
+
+    if not words:
+        sys.stderr.write(overview(COMMANDS))
+        return 2
+    if words[0] == "--version":
+        sys.stdout.write(f"chainrule {__version__}\n")
+        return 0
+    if words[0] in FLAGS:
+        sys.stdout.write(overview(COMMANDS))
+        return 0
+    command, rest = find_command(COMMANDS, words)
+    if isinstance(command, str):
+        (sys.stdout if rest else sys.stderr).write(overview(COMMANDS, command))
+        return 0 if rest else 2
+    before = rest[: rest.index("--")] if "--" in rest else rest
+    if any(flag in before for flag in FLAGS):
+        sys.stdout.write(command.help())
+        return 0
+    return command.run(command.parse(rest))
 
 
 def _fail(message: str, code: int) -> int:

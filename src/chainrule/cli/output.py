@@ -6,21 +6,25 @@ import csv
 import dataclasses
 import io
 import json
+import math
+import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 
 from chainrule.data import DatasetInfo, DataSplits
 from chainrule.records import write_atomically
-from chainrule.training import SanityCheck, TrainedRun
+from chainrule.training import Callback, ProgressBar, SanityCheck, TrainedRun, Trainer
 from chainrule.training.runs import Prepared
 
 __all__ = [
-    "errors",
+    "callbacks",
     "say",
     "show_checks",
     "show_datasets",
@@ -34,53 +38,84 @@ __all__ = [
     "show_training",
 ]
 
-PIPE_WIDTH = 200  # of tables that go to a file or a program
+
+class _WhereTo(Callback):
+    """Says at the start where the run is, so that it is known however training ends."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        if trainer.store is not None:
+            say(f"run directory {trainer.store.folder.parent}")
 
 
-def errors() -> Console:
-    """Return the console of progress and messages."""
-    return Console(stderr=True)
+def callbacks() -> list[Callback]:
+    """Return what watches the training loop: a message, and a progress bar on terminals."""
+    return [_WhereTo(), ProgressBar(Console(stderr=True))]
 
 
 def say(message: str) -> None:
     """Tell a person something on standard error."""
-    errors().print(f"chainrule: {message}", highlight=False, markup=False, soft_wrap=True)
+    sys.stderr.write(f"chainrule: {message}\n")
 
 
-def show_training(trained: TrainedRun, as_json: bool) -> None:
-    """Show where a run is and how well it did."""
-    best = trained.history.best
+def show_training(trained: TrainedRun, page: Path | None, as_json: bool) -> None:
+    """Show where a run is and how well it did.
+
+    Parameters
+    ----------
+    trained : TrainedRun
+        What training left.
+    page : Path, optional
+        Its report, if one was written.
+    as_json : bool
+        For programs.
+    """
+    history, run = trained.history, trained.run
+    test = run.evaluation("test")
     if as_json:
-        record = {"run": str(trained.run.path), "stopped": trained.history.stopped, "best": best}
-        _json(record)
-        return
-    rows = [("run", str(trained.run.path)), ("stopped", trained.history.stopped)]
-    keys = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
-    rows += [
-        (f"best {key.replace('_', ' ')}", f"{best[key]:.4f}")
-        for key in keys
-        if best.get(key) is not None
-    ]
-    rows.append(("at step", f"{best.get('step', 0)} (epoch {best.get('epoch', 0):g})"))
-    rows.append(("seconds", f"{trained.history.seconds:.1f}"))
-    _pairs(rows)
-    if trained.history.stopped == "interrupted":
-        say(f"interrupted. Continue with: chainrule train --resume {trained.run.path}")
+        _json(
+            {
+                "run": str(run.path),
+                "stopped": history.stopped,
+                "best": history.best or None,
+                "test": test and {key: test[key] for key in ("num_examples", "loss", "accuracy")},
+                "report": page and str(page),
+            }
+        )
     else:
-        say(f"next: chainrule evaluate {trained.run.path} && chainrule report {trained.run.path}")
+        rows = [("run", str(run.path)), ("stopped", history.stopped)]
+        if best := history.best:
+            keys = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
+            rows += [
+                (key.replace("_", " "), f"{best[key]:.4f}")
+                for key in keys
+                if best.get(key) is not None
+            ]
+            rows.append(("best step", f"{best['step']:,} (epoch {best['epoch']:g})"))
+        if test:
+            rows += [("test accuracy", f"{test['accuracy']:.4f}")]
+        rows.append(("time", _duration(history.seconds)))
+        rows += [("report", str(page))] if page else []
+        _pairs(rows)
+    name = shlex.quote(str(run.path))
+    if history.stopped == "interrupted":
+        say(f"interrupted. Continue with: chainrule train --resume {name}")
+    elif page is None:
+        say(f"next: chainrule evaluate {name} && chainrule report {name}")
 
 
 def show_plan(prepared: Prepared, as_json: bool) -> None:
     """Show what would be trained."""
-    summary = prepared.model.summary()
+    splits, summary = prepared.splits, prepared.model.summary()
+    sizes = {name: len(getattr(splits, name)) for name in ("train", "val", "test")}
     if as_json:
         layers = [dataclasses.asdict(row) for row in summary.rows]
-        _json({"config": prepared.config.model_dump(), "layers": layers})
+        config = prepared.config.model_dump()
+        _json({"config": config, "layers": layers, "examples": sizes})
         return
-    sys.stdout.write(prepared.config.to_toml())
-    splits = prepared.splits
-    sizes = f"{len(splits.train):,} / {len(splits.val):,} / {len(splits.test):,}"
-    sys.stdout.write(f"\n{summary}\n\ntraining / validation / test: {sizes}\n")
+    counts = "\n".join(f"# {count:>7,} {name} examples" for name, count in sizes.items())
+    sys.stdout.write(f"{prepared.config.to_toml()}\n")
+    sys.stdout.write("".join(f"# {line}\n" for line in f"{summary}".splitlines()))
+    sys.stdout.write(f"#\n{counts}\n")
 
 
 def show_evaluation(record: Mapping[str, Any], as_json: bool) -> None:
@@ -96,53 +131,74 @@ def show_evaluation(record: Mapping[str, Any], as_json: bool) -> None:
             ("accuracy", f"{record['accuracy']:.4f}"),
         ]
     )
+    sys.stdout.write("\n")
+    classes = [str(name) for name in record["classes"]]
     rows = []
-    for name, counts, index in zip(
-        record["classes"], record["confusion"], range(len(record["classes"])), strict=True
-    ):
-        wrong = [(n, record["classes"][j]) for j, n in enumerate(counts) if j != index and n]
+    for index, counts in enumerate(record["confusion"]):
+        wrong = [(n, classes[j]) for j, n in enumerate(counts) if j != index and n]
         share = f"{counts[index] / sum(counts):.4f}" if sum(counts) else "-"
-        often = "{1} ({0})".format(*max(wrong)) if wrong else "-"
-        rows.append((str(name), str(sum(counts)), share, often))
+        often = "{1} ({0:,})".format(*max(wrong)) if wrong else "-"
+        rows.append((classes[index], f"{sum(counts):,}", share, often))
     _table(("class", "examples", "accuracy", "most often taken for"), rows, right=(1, 2))
 
 
 def show_predictions(
     rows: Sequence[Mapping[str, Any]], csv_file: str | None, as_json: bool
 ) -> None:
-    """Show predicted classes, or write them as CSV."""
+    """Show predicted classes; write them as CSV where a file is given.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        From `chainrule.training.predict_run`.
+    csv_file : str, optional
+        Where to; ``-`` is standard output.
+    as_json : bool
+        For programs.
+    """
     if csv_file is not None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, ["file", "label", "class", "probability"])
+        writer = csv.DictWriter(
+            text, ["file", "label", "class", "probability"], lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(rows)
         if csv_file == "-":
             sys.stdout.write(text.getvalue())
-        else:
-            write_atomically(Path(csv_file), text.getvalue().encode())
-            say(f"{len(rows)} predictions written to {csv_file}")
-    elif as_json:
+            return
+        # The names of files are written as the bytes they are.
+        write_atomically(Path(csv_file), text.getvalue().encode(errors="surrogateescape"))
+        say(f"{_count(len(rows), 'prediction')} written to {csv_file}")
+    if as_json:
         _json(rows)
-    else:
+    elif csv_file is None:
         cells = [(r["file"], r["class"], f"{r['probability']:.4f}") for r in rows]
         _table(("file", "class", "probability"), cells, right=(2,))
 
 
 def show_checks(checks: Iterable[SanityCheck], as_json: bool) -> list[SanityCheck]:
-    """Show the sanity checks and return them."""
-    done = list(checks)
+    """Show the sanity checks, once all are done, and return them."""
+    done: list[SanityCheck] = []
+    console = Console(stderr=True)
+    if console.is_terminal:  # the checks of a large network take minutes
+        with console.status("checking ...") as status:
+            for check in checks:
+                done.append(check)
+                status.update(f"{_count(len(done), 'check')} done, last: {check.name}")
+    else:
+        done.extend(checks)
     if as_json:
         _json([dataclasses.asdict(check) for check in done])
     else:
         cells = [("pass" if c.passed else "FAIL", c.name, c.expected, c.measured) for c in done]
         _table(("", "check", "expected", "measured"), cells)
-        failed = sum(not c.passed for c in done)
-        say(f"{len(done) - failed} of {len(done)} checks passed.")
+        passed = sum(check.passed for check in done)
+        say(f"{passed} of {_count(len(done), 'check')} passed.")
     return done
 
 
 def show_files(files: Sequence[Path], as_json: bool) -> None:
-    """Show which files were written."""
+    """Show which files there are now, one a line."""
     if as_json:
         _json([str(path) for path in files])
     else:
@@ -154,10 +210,20 @@ def show_runs(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
         _json(rows)
         return
-    keys = ("run", "status", "steps", "val_accuracy", "val_loss", "test_accuracy", "seconds")
-    cells = [tuple(_cell(row[key]) for key in keys) for row in rows]
-    header = tuple(key.replace("_", " ") for key in keys)
-    _table(header, cells, right=(2, 3, 4, 5, 6))
+    cells = [
+        (
+            row["path"],
+            row["status"],
+            _number(row["val_accuracy"]),
+            _number(row["val_loss"]),
+            _number(row["test_accuracy"]),
+            f"{row['steps']:,}",
+            "-" if row["seconds"] is None else _duration(row["seconds"]),
+        )
+        for row in rows
+    ]
+    header = ("run", "status", "val acc", "val loss", "test acc", "steps", "time")
+    _table(header, cells, right=(2, 3, 4, 5, 6), needed=3)
 
 
 def show_info(record: Mapping[str, Any], as_json: bool) -> None:
@@ -166,15 +232,11 @@ def show_info(record: Mapping[str, Any], as_json: bool) -> None:
         _json(record)
         return
     rows = [(key, str(record[key])) for key in ("chainrule", "python", "platform", "cpu", "cores")]
-    rows += [(name, version) for name, version in record["packages"].items()]
-    rows += [
-        (
-            pool.get("user_api", "threads"),
-            f"{pool.get('internal_api', '')} {pool.get('version') or ''} "
-            f"({pool.get('num_threads')} threads)".strip(),
-        )
-        for pool in record["blas"]
-    ]
+    rows += record["packages"].items()
+    for pool in record["blas"]:
+        words = [str(pool[key]) for key in ("internal_api", "version") if pool.get(key)]
+        words.append(f"({_count(pool.get('num_threads', 0), 'thread')})")
+        rows.append((pool.get("user_api", "threads"), " ".join(words)))
     _pairs([*rows, ("kernels", record["kernels"])])
 
 
@@ -187,61 +249,123 @@ def show_datasets(infos: Sequence[DatasetInfo], as_json: bool) -> None:
         (
             info.name,
             "yes" if info.available else "no",
-            f"{info.num_train:,} / {info.num_val:,} / {info.num_test:,}",
             "x".join(map(str, info.shape)),
-            info.description,
+            f"{info.num_train:,} / {info.num_val:,} / {info.num_test:,}",
             info.where,
         )
         for info in infos
     ]
-    header = ("name", "there", "train / val / test", "image", "what", "where")
-    _table(header, cells)
+    _table(("name", "there", "image", "train / val / test", "where"), cells, needed=5)
+    if lacking := [info.name for info in infos if not info.available]:
+        say(f"download what is not there with: chainrule data fetch {lacking[0]}")
 
 
-def show_splits(splits: DataSplits, as_json: bool) -> None:
-    """Show shapes and classes of a data set."""
+def show_splits(splits: DataSplits, about: DatasetInfo | None, as_json: bool) -> None:
+    """Show shapes and classes of a data set.
+
+    Parameters
+    ----------
+    splits : chainrule.data.DataSplits
+        The data.
+    about : chainrule.data.DatasetInfo, optional
+        What is known of a named data set.
+    as_json : bool
+        For programs.
+    """
     parts = {name: getattr(splits, name) for name in ("train", "val", "test")}
     record = {
         "name": splits.name,
-        "classes": list(splits.classes),
         "input_shape": list(splits.input_shape),
         "dtype": str(splits.train.x.dtype),
+        "classes": list(splits.classes),
         "examples": {name: len(split) for name, split in parts.items()},
     }
+    known = ("description", "source", "licence", "where")
+    record |= {key: getattr(about, key) for key in known if about is not None}
     if as_json:
         _json(record)
         return
-    _pairs([(key, str(value)) for key, value in record.items() if key != "examples"])
+    shape = "x".join(map(str, splits.input_shape))
+    rows = [("name", splits.name), ("example", f"{shape}, {record['dtype']}")]
+    _pairs(rows + [(key, str(record[key])) for key in known if key in record])
+    sys.stdout.write("\n")
     cells = [
-        (name, *(str(int((split.y == label).sum())) for name, split in parts.items()))
+        (name, *(f"{int((split.y == label).sum()):,}" for split in parts.values()))
         for label, name in enumerate(splits.classes)
     ]
-    total = ("all", *(str(len(split)) for split in parts.values()))
+    total = ("all", *(f"{len(split):,}" for split in parts.values()))
     _table(("class", *parts), [*cells, total], right=(1, 2, 3))
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def _json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    text = json.dumps(_finite(value), indent=2, allow_nan=False)
+    sys.stdout.write(text + "\n")
 
 
-def _pairs(rows: Sequence[tuple[str, str]]) -> None:
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON cannot hold by None, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _pairs(rows: Iterable[tuple[str, str]]) -> None:
+    rows = list(rows)
     width = max(len(key) for key, _ in rows)
-    sys.stdout.write("".join(f"{key.ljust(width)}  {value}\n" for key, value in rows))
+    sys.stdout.write("".join(f"{key:{width}}  {value}\n" for key, value in rows))
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for index, name in enumerate(header):
-        table.add_column(name, justify="right" if index in right else "left")
-    for row in rows:
-        table.add_row(*map(str, row))
-    console.print(table, markup=False, highlight=False)
+def _table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[int] = (),
+    needed: int | None = None,
+) -> None:
+    """Print columns, two spaces between them.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Names of the columns.
+    rows : sequence of sequences of str
+        The cells.
+    right : sequence of int
+        Columns that are aligned to the right.
+    needed : int, optional
+        How many columns are printed on any terminal; the others only where it has the width.
+    """
+    lines = [list(header), *(list(map(str, row)) for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    terminal = sys.stdout.isatty()
+    count = len(header)
+    if terminal and needed is not None:
+        available = shutil.get_terminal_size().columns
+        while count > needed and sum(widths[:count]) + 2 * (count - 1) > available:
+            count -= 1
+    for number, line in enumerate(lines):
+        cells = []
+        for index, cell in enumerate(line[:count]):
+            padding = " " * (widths[index] - cell_len(cell))
+            cells.append(padding + cell if index in right else cell + padding)
+        text = "  ".join(cells).rstrip()
+        if number == 0 and terminal and not os.environ.get("NO_COLOR"):
+            text = f"\033[1m{text}\033[0m"
+        sys.stdout.write(f"{text}\n")

@@ -1,0 +1,375 @@
+"""The commands. Each parses, builds a configuration and calls one function.
+
+Nothing is imported before the command that needs it runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chainrule.cli.parser import Command, argument, choice
+from chainrule.errors import ConfigError
+
+if TYPE_CHECKING:
+    from chainrule.training import Config
+
+__all__ = ["COMMANDS"]
+
+SETTING = re.compile(r"[\w.\-]+=")  # what sets lr=0.1 apart from a file such as nets/a=b.toml
+
+# What the registries of the rooms below know; a test compares, since --help may not import them.
+SETTINGS = """\
+settings, as KEY=VALUE, or SECTION.KEY=VALUE where two sections have the key:
+  model      loss label_smoothing init dtype implementation
+             built-in networks take: hidden dropout activation norm filters
+             kernel_size channels
+  data       num_train num_validation num_test resize flip shift cutout folder
+             preprocess=none|mean_image|standardize|pca_whiten|hog_color
+             these take: eps n_components scale orientations pixels_per_cell
+             cells_per_block hue_bins
+  optimizer  lr clip_norm ema_decay weight_decay decay_bias
+             optimizer.name=sgd|momentum|nesterov|rmsprop|adagrad|adam|adamw
+             these take: momentum nesterov lr_in_velocity alpha betas eps
+             eps_inside_root
+  schedule   warmup_epochs
+             schedule.name=constant|exponential|step|cosine|one_cycle
+             these take: gamma milestones step_epochs min_lr pct_start
+             div_factor final_div_factor
+  training   epochs batch_size l2 eval_every eval_train_examples log_every
+             checkpoint_every patience max_time overfit_batches fast_dev_run
+
+A file for --config has the same sections and keys. Every run keeps such a file:
+--config RUN/config.toml repeats that run.
+"""
+
+MODEL = "softmax, svm, two_layer, mlp, convnet, vgg_small, or a network in a .toml file"
+RUN = argument("run", metavar="RUN", help="a run directory, such as chainrule runs lists")
+JSON = argument("--json", action="store_true", help="print JSON, for programs")
+DATA_DIR = argument(
+    "--data-dir", metavar="DIR", help="folder of the data sets (default: $CHAINRULE_DATA or cache)"
+)
+CONFIGURATION = (
+    argument("model", metavar="MODEL", nargs="?", help=MODEL),
+    argument("settings", metavar="KEY=VALUE", nargs="*", help="settings, such as lr=0.01 epochs=5"),
+    argument(
+        "--data",
+        metavar="NAME",
+        help="digits (default), mnist, cifar10, a .npz file, or a folder with a folder of "
+        "images for each class",
+    ),
+    argument("--config", metavar="FILE", help="TOML file of settings; those given here prevail"),
+    argument("--seed", metavar="N", type=int, help="where all random numbers come from"),
+    argument("--threads", metavar="N", type=int, help="threads of the linear algebra"),
+    DATA_DIR,
+)
+
+
+def _train(options: Namespace) -> int:
+    """Train into a new run directory, or continue one."""
+    from chainrule.cli import output
+    from chainrule.training import prepare, resume_run, train_run
+
+    if options.resume is None:
+        config = _config("train", options)
+        if options.dry_run:
+            output.show_plan(prepare(config), options.json)
+            return 0
+        root = "runs" if options.runs is None else options.runs
+        trained = train_run(config, root, callbacks=output.callbacks(), message=output.say)
+    else:
+        _refuse_settings(options)
+        callbacks = output.callbacks()
+        trained = resume_run(options.resume, callbacks=callbacks, message=output.say)
+        if not trained.history.records:
+            output.say("this run had ended already, so there was nothing left to do.")
+    interrupted = trained.history.stopped == "interrupted"
+    page = None
+    if options.report and not interrupted:
+        from chainrule.report import make_report
+        from chainrule.training import evaluate_run
+
+        if trained.run.data()["num_test"]:
+            evaluate_run(trained.run.path, "test", options.data_dir)
+        page = make_report(trained.run.path).page
+    output.show_training(trained, page, options.json)
+    return 130 if interrupted else 0
+
+
+def _evaluate(options: Namespace) -> int:
+    """Evaluate the best weights of a run."""
+    from chainrule.cli import output
+    from chainrule.training import evaluate_run
+
+    record = evaluate_run(options.run, options.split, options.data_dir)
+    output.show_evaluation(record, options.json)
+    return 0
+
+
+def _predict(options: Namespace) -> int:
+    """Predict the classes of image files."""
+    from chainrule.cli import output
+    from chainrule.training import predict_run
+
+    if options.csv == "-" and options.json:
+        raise ConfigError("predict: --csv - and --json both ask for standard output. Give one.")
+    rows = predict_run(options.run, options.images, resize=options.resize)
+    output.show_predictions(rows, options.csv, options.json)
+    return 0
+
+
+def _sanity(options: Namespace) -> int:
+    """Check a network before it is trained."""
+    from chainrule.cli import output
+    from chainrule.training import sanity_checks
+
+    checks = output.show_checks(sanity_checks(_config("sanity", options)), options.json)
+    failed = [check for check in checks if not check.passed]
+    if not failed:
+        return 0
+    return 5 if any(check.is_gradient for check in failed) else 1
+
+
+def _report(options: Namespace) -> int:
+    """Draw a run."""
+    from chainrule.cli import output
+    from chainrule.report import make_report, write_tensorboard
+
+    made = make_report(options.run, formats=tuple(options.format or ("png", "svg")))
+    files = [made.page, *made.figures]
+    if options.tensorboard:
+        files.append(write_tensorboard(options.run))
+    output.show_files(files, options.json)
+    return 0
+
+
+def _runs(options: Namespace) -> int:
+    """List runs."""
+    from chainrule.cli import output
+    from chainrule.training import list_runs
+
+    output.show_runs(list_runs(options.folder), options.json)
+    return 0
+
+
+def _info(options: Namespace) -> int:
+    """Describe what chainrule runs on."""
+    from chainrule.cli import output
+    from chainrule.training.environment import describe_environment
+
+    output.show_info(describe_environment(), options.json)
+    return 0
+
+
+def _data_list(options: Namespace) -> int:
+    """List data sets."""
+    from chainrule.cli import output
+    from chainrule.data import list_datasets
+
+    output.show_datasets(list_datasets(options.data_dir), options.json)
+    return 0
+
+
+def _data_fetch(options: Namespace) -> int:
+    """Download a data set."""
+    from chainrule.cli import output
+    from chainrule.data import fetch
+
+    output.show_files(fetch(options.name, options.data_dir), options.json)
+    return 0
+
+
+def _data_info(options: Namespace) -> int:
+    """Describe a data set."""
+    from chainrule.cli import output
+    from chainrule.data import list_datasets, load
+
+    splits = load(options.name, options.data_dir, download=False)
+    about = [one for one in list_datasets(options.data_dir) if one.name == options.name]
+    output.show_splits(splits, about[0] if about else None, options.json)
+    return 0
+
+
+COMMANDS = (
+    Command(
+        "train",
+        "Train a network and keep everything about it in a run directory.",
+        "MODEL [KEY=VALUE ...] [options]\n       chainrule train --resume RUN",
+        _train,
+        (
+            *CONFIGURATION,
+            argument("--resume", metavar="RUN", help="continue this run, with its own settings"),
+            argument("--runs", metavar="DIR", help="folder for run directories (default: runs)"),
+            argument(
+                "--report",
+                action="store_true",
+                help="afterwards evaluate on the test split and write report.html",
+            ),
+            argument(
+                "--dry-run",
+                action="store_true",
+                help="show all settings, as TOML, and the layers; train nothing",
+            ),
+            JSON,
+        ),
+        (
+            "chainrule train two_layer --data cifar10 hidden=1024 epochs=20 flip=true",
+            "chainrule train convnet --data mnist --config mine.toml --seed 3 --report",
+            "chainrule train mlp hidden=[256,128] norm=batch schedule.name=cosine --dry-run",
+            "chainrule train --resume runs/20260101T120000Z_convnet_mnist",
+        ),
+        SETTINGS,
+    ),
+    Command(
+        "evaluate",
+        "Evaluate the best weights of a run on the test split, or another.",
+        "RUN [options]",
+        _evaluate,
+        (
+            RUN,
+            argument(
+                "--split",
+                type=choice("train", "val", "test"),
+                default="test",
+                metavar="SPLIT",
+                help="train, val or test (default)",
+            ),
+            DATA_DIR,
+            JSON,
+        ),
+        ("chainrule evaluate runs/20260101T120000Z_convnet_mnist --split val",),
+    ),
+    Command(
+        "predict",
+        "Predict the classes of image files with the best weights of a run.",
+        "RUN IMAGE ... [options]",
+        _predict,
+        (
+            RUN,
+            argument("images", metavar="IMAGE", nargs="+", help="image files"),
+            argument("--csv", metavar="FILE", help="write CSV; - for standard output"),
+            argument(
+                "--resize",
+                action="store_true",
+                help="scale images to the size that the network takes",
+            ),
+            JSON,
+        ),
+        ("chainrule predict runs/20260101T120000Z_convnet_mnist *.png --csv labels.csv",),
+    ),
+    Command(
+        "sanity",
+        "Check a network before training: first loss, gradients, overfitting.",
+        "MODEL [KEY=VALUE ...] [options]",
+        _sanity,
+        (*CONFIGURATION, JSON),
+        (
+            "chainrule sanity convnet --data cifar10 filters=8",
+            "chainrule sanity network.toml --data photos/",
+        ),
+        SETTINGS,
+    ),
+    Command(
+        "report",
+        "Draw the figures of a run and write its page, report.html.",
+        "RUN [options]",
+        _report,
+        (
+            RUN,
+            argument(
+                "--format",
+                action="append",
+                type=choice("png", "svg", "pdf"),
+                metavar="FORMAT",
+                help="png, svg or pdf; may be given several times (default: png and svg)",
+            ),
+            argument(
+                "--tensorboard", action="store_true", help="write TensorBoard event files too"
+            ),
+            JSON,
+        ),
+        ("chainrule report runs/20260101T120000Z_convnet_mnist",),
+    ),
+    Command(
+        "runs",
+        "List the runs of a folder, best first.",
+        "[FOLDER] [options]",
+        _runs,
+        (
+            argument("folder", metavar="FOLDER", nargs="?", default="runs", help="default: runs"),
+            JSON,
+        ),
+    ),
+    Command(
+        "data list",
+        "List the data sets and whether they are there.",
+        "[options]",
+        _data_list,
+        (DATA_DIR, JSON),
+    ),
+    Command(
+        "data fetch",
+        "Download a data set into the data folder.",
+        "NAME [options]",
+        _data_fetch,
+        (argument("name", metavar="NAME", help="digits, mnist or cifar10"), DATA_DIR, JSON),
+    ),
+    Command(
+        "data info",
+        "Load a data set and describe what is in it.",
+        "NAME [options]",
+        _data_info,
+        (
+            argument("name", metavar="NAME", help="a data set, .npz file or folder of images"),
+            DATA_DIR,
+            JSON,
+        ),
+    ),
+    Command(
+        "info",
+        "Show versions, CPU, threads and which kernels are active.",
+        "[options]",
+        _info,
+        (JSON,),
+    ),
+)
+
+
+def _config(command: str, options: Namespace) -> Config:
+    """Put the words of a command line into one configuration; the later ones prevail."""
+    from chainrule.training import load_config
+
+    words = [word for word in [options.model, *options.settings] if word is not None]
+    named = {}
+    if words and not SETTING.match(words[0]):
+        named = {"model.name": words.pop(0)}
+    for word in words:
+        if not SETTING.match(word):
+            raise ConfigError(
+                f"{command}: {word!r} is neither the first word nor of the form KEY=VALUE. "
+                f"Write: chainrule {command} MODEL KEY=VALUE ..."
+            )
+    if not named and options.config is None and not any(w.startswith("model.") for w in words):
+        raise ConfigError(f"{command}: MODEL must be given. It may be {MODEL}.")
+    given = {
+        "data.name": options.data,
+        "data.folder": options.data_dir,
+        "seed": options.seed,
+        "threads": options.threads,
+    }
+    settings = named | {key: value for key, value in given.items() if value is not None}
+    return load_config(options.config, words, settings=settings)
+
+
+def _refuse_settings(options: Namespace) -> None:
+    """A run that is continued ends as it would have: with the settings it began with."""
+    own = {"resume", "report", "json", "help"}
+    given = [key for key, value in vars(options).items() if key not in own and value]
+    if given or options.seed is not None or options.threads is not None:
+        file = Path(options.resume, "config.toml")
+        raise ConfigError(
+            "train: --resume takes no other settings, so that the run ends as it would have. "
+            f"To change something, start a new run with --config {file}"
+        )

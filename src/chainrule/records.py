@@ -656,7 +656,28 @@ List the runs with: chainrule runs
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record as JSON, atomically; numbers that are not finite become null."""
+    """Write a record as JSON, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        Destination; its folder is created.
+    record : mapping
+        What `json` can hold, and NumPy floats. Numbers that are not finite become null.
+
+    Raises
+    ------
+    RunError
+        If the disk is full or the folder is not writable. The destination is unchanged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "a.json"
+    >>> write_json(target, {"loss": float("nan")})
+    >>> target.read_text()
+    '{\\n "loss": null\\n}\\n'
+    """
     text = json.dumps(_finite(record), indent=1, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
 

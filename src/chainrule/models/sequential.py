@@ -69,7 +69,19 @@ class _PairLoss:
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One layer of a `Summary`."""
+    """One layer of a `Summary`.
+
+    Parameters
+    ----------
+    name, type : str
+        Name in the network, such as ``conv1``, and kind, such as ``conv2d``.
+    output_shape : tuple of int
+        Shape of the layer's output for one example.
+    parameters : int
+        Number of trainable values.
+    flops : int
+        Floating-point operations of one forward pass of one example.
+    """
 
     name: str
     type: str

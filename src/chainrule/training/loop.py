@@ -30,7 +30,15 @@ from chainrule.training.config import Config
 from chainrule.training.divergence import raise_if_diverged, raise_if_evaluation_diverged
 from chainrule.training.evaluation import accuracy_of, evaluate
 
-__all__ = ["Arrays", "Callback", "History", "Model", "Trainer"]
+__all__ = [
+    "Arrays",
+    "Callback",
+    "History",
+    "Model",
+    "Trainer",
+    "best_weights",
+    "make_update_rule",
+]
 
 FAST_STEPS = 5  # of training.fast_dev_run
 

@@ -40,6 +40,7 @@ __all__ = [
     "TrainedRun",
     "evaluate_run",
     "list_runs",
+    "load_data",
     "load_run",
     "network_of",
     "predict_run",
@@ -206,6 +207,12 @@ def prepare(config: Config, preprocessor: data.Preprocessor | None = None) -> Pr
     ------
     ChainruleError
         If a name is not known, data are missing or damaged, or shapes do not fit.
+
+    Examples
+    --------
+    >>> prepared = prepare(load_config(overrides=["data.name=digits", "hidden=32"]))
+    >>> prepared.train.x.shape, prepared.model.summary().parameters
+    ((1297, 1, 8, 8), 2410)
     """
     config = resolve(config)
     fresh = data.make_preprocessor(config.data.preprocess, **config.data.options)
@@ -301,6 +308,17 @@ def resume_run(
     ------
     RunError
         If there is no such run, no checkpoint is intact, or the data have changed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> class Impatient(Callback):
+    ...     def on_start(self, trainer):
+    ...         trainer.stop_requested = "interrupted"
+    >>> config = load_config(overrides=["epochs=2"])
+    >>> begun = train_run(config, tempfile.mkdtemp(), callbacks=[Impatient()])
+    >>> begun.history.stopped, resume_run(begun.run.path).history.stopped
+    ('interrupted', 'completed')
     """
     run = RunDirectory(path)
     config = load_config(run.path / "config.toml")
@@ -387,6 +405,15 @@ def load_run(path: str | Path) -> tuple[RunDirectory, Config, Sequential, data.P
     ------
     RunError
         If it is not a run, or has no intact checkpoint.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> config = load_config(overrides=["fast_dev_run=true"])
+    >>> path = train_run(config, tempfile.mkdtemp()).run.path
+    >>> run, config, model, preprocessor = load_run(path)
+    >>> model.input_shape, preprocessor.name
+    ((1, 8, 8), 'standardize')
     """
     run = RunDirectory(path)
     config = load_config(run.path / "config.toml")
@@ -430,6 +457,15 @@ def evaluate_run(
         If it is not a run, or has no intact checkpoint.
     DataMissingError
         If the data are not there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> config = load_config(overrides=["fast_dev_run=true"])
+    >>> path = train_run(config, tempfile.mkdtemp()).run.path
+    >>> record = evaluate_run(path, "test")
+    >>> record["num_examples"], len(record["confusion"])
+    (300, 10)
     """
     if split not in SPLITS:
         raise ConfigError(f"evaluate: split {split!r} is not known. {nearest(split, SPLITS)}")
@@ -471,6 +507,16 @@ def predict_run(
         If an image is missing.
     DataFormatError
         If an image is damaged or of another size.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> config = load_config(overrides=["fast_dev_run=true"])
+    >>> path = train_run(config, tempfile.mkdtemp()).run.path
+    >>> from PIL import Image
+    >>> Image.new("L", (8, 8)).save(path / "black.png")
+    >>> [row["class"] in "0123456789" for row in predict_run(path, [path / "black.png"])]
+    [True]
     """
     run, config, model, preprocessor = load_run(path)
     description = run.data()
@@ -508,6 +554,14 @@ def list_runs(root: str | Path = "runs") -> list[dict[str, Any]]:
     ------
     RunError
         If the folder does not exist.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> root = tempfile.mkdtemp()
+    >>> _ = train_run(load_config(overrides=["fast_dev_run=true"]), root)
+    >>> [(row["model"], row["data"], row["status"], row["steps"]) for row in list_runs(root)]
+    [('two_layer', 'digits', 'fast_dev_run', 5)]
     """
     root = Path(root)
     if not root.is_dir():

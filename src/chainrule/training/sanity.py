@@ -75,6 +75,12 @@ def sanity_checks(config: Config) -> Iterator[SanityCheck]:
     batch normalisation has no gradient at all, and differences of the loss resolve no less.
     Where central differences with two step sizes disagree, a kink of ReLU or max pooling lies
     between, and the element is left out.
+
+    Examples
+    --------
+    >>> from chainrule.training import load_config
+    >>> [check.passed for check in sanity_checks(load_config(overrides=["model.name=softmax"]))]
+    [True, True, True, True, True]
     """
     with limited_threads(config.threads):
         prepared = prepare(config)

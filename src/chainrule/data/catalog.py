@@ -177,6 +177,12 @@ def list_datasets(data_dir: str | os.PathLike[str] | None = None) -> list[Datase
     -------
     list of DatasetInfo
         One for each name.
+
+    Examples
+    --------
+    >>> digits = list_datasets()[0]
+    >>> digits.name, digits.available, digits.shape
+    ('digits', True, (1, 8, 8))
     """
     folder = data_folder(data_dir)
     infos = []
@@ -229,6 +235,11 @@ def fetch(
     -----
     Files already there are left alone, whoever put them there; checksums are for what comes
     from the network. An interrupted download is continued by the next.
+
+    Examples
+    --------
+    >>> [path.name for path in fetch("digits")]  # comes with scikit-learn: nothing to download
+    ['digits.csv.gz']
     """
     dataset = _named("fetch", name)
     folder = data_folder(data_dir)

@@ -129,6 +129,15 @@ def read_images(
     Notes
     -----
     Grey is ``0.299 R + 0.587 G + 0.114 B`` (ITU-R 601-2), rounded.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+    >>> Image.new("L", (4, 2), 7).save(path)
+    >>> read_images([path], (3, 2, 4))[0, :, 0, 0]
+    array([7, 7, 7], dtype=uint8)
     """
     shape = tuple(input_shape)
     if len(shape) != 3 or shape[0] not in (1, 3):

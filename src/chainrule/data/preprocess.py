@@ -143,7 +143,7 @@ class Preprocessor(ABC):
 
         Returns
         -------
-        numpy.ndarray, shape (N, *output_shape)
+        numpy.ndarray, shape (N,) + output_shape
             A new array.
 
         Raises
@@ -544,6 +544,14 @@ def preprocessor_from_state(
         When something is missing.
     ConfigError
         When a name or option is unknown.
+
+    Examples
+    --------
+    >>> images = np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2)
+    >>> fitted = make_preprocessor("mean_image").fit(images)
+    >>> restored = preprocessor_from_state(*fitted.state())
+    >>> bool((restored.transform(images) == fitted.transform(images)).all())
+    True
     """
     rest = dict(options)
     try:

@@ -224,7 +224,7 @@ def layer_norm_forward(
 
     Parameters
     ----------
-    x : ndarray, shape (N, ..., *S), float32 or float64
+    x : ndarray, shape (N, ...) + S, float32 or float64
         Activations; the trailing axes S are normalised together.
     weight, bias : ndarray, shape S, dtype of x
         Scale and shift. Their shape says which axes are normalised, PyTorch's

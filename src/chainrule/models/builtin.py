@@ -160,9 +160,10 @@ def mlp(
     if activation not in ACTIVATIONS:
         rule = f"be one of {', '.join(ACTIVATIONS)}"
         raise ConfigError(explain("mlp", "activation", rule, repr(activation)))
+    normalisation = _norm("mlp", norm, ("none", "batch", "layer"))
     layers: list[Module] = [Flatten()]
     for units in hidden:
-        layers += [Linear(units), *_norm(norm), ACTIVATIONS[activation]()]
+        layers += [Linear(units), *normalisation, ACTIVATIONS[activation]()]
         if dropout:
             layers.append(Dropout(dropout))
     return Sequential([*layers, Linear(num_classes, init_weight=HEAD)], **network)
@@ -253,6 +254,11 @@ def vgg_small(
     Sequential
         {{conv3x3 - [bn] - relu} x n - pool} x blocks - flatten - [dropout] - linear.
 
+    Raises
+    ------
+    ConfigError
+        If `norm` is unknown.
+
     References
     ----------
     Simonyan and Zisserman, "Very deep convolutional networks for large-scale image
@@ -263,11 +269,12 @@ def vgg_small(
     >>> vgg_small(10).summary((3, 32, 32)).rows[-1].output_shape
     (10,)
     """
+    normalisation = _norm("vgg_small", norm, ("none", "batch"))
     layers: list[Module] = []
     for block in channels:
         for filters in block:
             conv = Conv2d(filters, 3, padding=1, bias=norm == "none")
-            layers += [conv, *_norm(norm), ReLU()]
+            layers += [conv, *normalisation, ReLU()]
         layers.append(MaxPool2d(2))
     layers.append(Flatten())
     if dropout:
@@ -275,11 +282,11 @@ def vgg_small(
     return Sequential([*layers, Linear(num_classes, init_weight=HEAD)], **network)
 
 
-def _norm(name: str) -> list[Module]:
-    known: dict[str, list[Module]] = {"none": [], "batch": [BatchNorm()], "layer": [LayerNorm()]}
+def _norm(where: str, name: str, known: Sequence[str]) -> list[Module]:
     if name not in known:
-        raise ConfigError(explain("norm", "norm", f"be one of {', '.join(known)}", repr(name)))
-    return known[name]
+        raise ConfigError(explain(where, "norm", f"be one of {', '.join(known)}", repr(name)))
+    norms: dict[str, list[Module]] = {"batch": [BatchNorm()], "layer": [LayerNorm()]}
+    return norms.get(name, [])
 
 
 BUILTIN: dict[str, Callable[..., Sequential]] = {

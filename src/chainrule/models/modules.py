@@ -188,6 +188,8 @@ class _Pool2d(Module):
         self._require(min(_two(self.kernel_size)) >= 1, "kernel_size", "be at least 1")
         self._require(min(_two(self._stride())) >= 1, "stride", "be at least 1")
         self._require(min(_two(self.padding)) >= 0, "padding", "be at least 0")
+        both = zip(_two(self.padding), _two(self.kernel_size), strict=True)
+        self._require(all(2 * p <= k for p, k in both), "padding", "be at most half the kernel")
 
     def _stride(self) -> Pair:
         return self.kernel_size if self.stride is None else self.stride
@@ -462,6 +464,9 @@ class LayerNorm(Module):
 
     eps: float = 1e-5
 
+    def __post_init__(self) -> None:
+        self._require(self.eps > 0, "eps", "be positive")
+
     def init(self, rng: np.random.Generator, input_shape: Shape, init: Init) -> Tensors:
         return {"weight": np.ones(input_shape), "bias": np.zeros(input_shape)}
 
@@ -495,6 +500,7 @@ class GroupNorm(Module):
 
     def __post_init__(self) -> None:
         self._require(self.num_groups >= 1, "num_groups", "be at least 1")
+        self._require(self.eps > 0, "eps", "be positive")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if input_shape[0] % self.num_groups:

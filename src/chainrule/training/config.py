@@ -307,7 +307,7 @@ def _parse(override: str) -> tuple[str, Any]:
 def _set(table: dict[str, Any], key: str, value: Any) -> None:
     section, dot, option = key.rpartition(".")
     if not dot:
-        section, option = _section_of(key, table), key
+        section, option = _section_of(key), key
     if section == "":
         table[option] = value
     elif section in SECTIONS:
@@ -318,13 +318,13 @@ def _set(table: dict[str, Any], key: str, value: Any) -> None:
         )
 
 
-def _section_of(key: str, table: Mapping[str, Any]) -> str:
+def _section_of(key: str) -> str:
     """Find the one section that has a key; "" is the top level."""
     if key in ("seed", "threads"):
         return ""
     if key in SECTIONS:
         raise ConfigError(f"configuration: {key!r} is a section. Set {key}.name=... instead.")
-    names = {section: _known(section, table) for section in SECTIONS}
+    names = {section: _known(section) for section in SECTIONS}
     having = [section for section in SECTIONS if key in names[section]]
     if len(having) == 1:
         return having[0]
@@ -335,19 +335,20 @@ def _section_of(key: str, table: Mapping[str, Any]) -> str:
     raise ConfigError(f"configuration: key {key!r} is not known. {nearest(key, everything)}")
 
 
-def _known(section: str, table: Mapping[str, Any]) -> set[str]:
-    """Return the keys of a section, with the options of what it names."""
+def _known(section: str) -> set[str]:
+    """Return the keys of a section, with the options of everything that it can name.
+
+    An option that only another network, rule or preprocessing has is refused when that is
+    built, by a message that says what it is that does not know it.
+    """
     model = Config.model_fields[section].annotation
     assert isinstance(model, type)
     assert issubclass(model, BaseModel)
     own = set(model.model_fields)
-    given = table.get(section, {})
     if section == "model":
         from chainrule.models import BUILTIN
 
-        name = str(given.get("name"))
-        builders = [BUILTIN[name]] if name in BUILTIN else BUILTIN.values()
-        own |= {key for builder in builders for key in _keywords(builder)}
+        own |= {key for builder in BUILTIN.values() for key in _keywords(builder)}
     elif section == "optimizer":
         from chainrule.optim import OPTIMIZERS
 
@@ -360,7 +361,7 @@ def _known(section: str, table: Mapping[str, Any]) -> set[str]:
         from chainrule.data import PREPROCESSORS
 
         own |= {key for rule in PREPROCESSORS.values() for key in rule.option_names()}
-    return own - {"name"} if section != "model" else own - {"name", "layers"}
+    return own - {"name", "layers"}
 
 
 def _keywords(function: Any) -> set[str]:
@@ -371,7 +372,7 @@ def _keywords(function: Any) -> set[str]:
 
 def _validate(table: dict[str, Any], where: str) -> Config:
     for section in SECTIONS:
-        known = _known(section, table) | {"name"} | ({"layers"} if section == "model" else set())
+        known = _known(section) | {"name"} | ({"layers"} if section == "model" else set())
         for key in table.get(section, {}):
             if key not in known:
                 raise ConfigError(

@@ -63,7 +63,12 @@ def raise_if_diverged(
 
 
 def raise_if_evaluation_diverged(
-    split: str, x: np.ndarray, loss: float, step: int, lr: float
+    split: str,
+    x: np.ndarray,
+    loss: float,
+    step: int,
+    lr: float,
+    records: Sequence[Mapping[str, Any]],
 ) -> None:
     """Raise if the loss of an evaluation is infinite or not a number.
 
@@ -82,6 +87,8 @@ def raise_if_evaluation_diverged(
         Number of the step before.
     lr : float
         Learning rate of that step.
+    records : sequence of mappings
+        History so far; says whether the loss was growing.
 
     Raises
     ------
@@ -90,19 +97,17 @@ def raise_if_evaluation_diverged(
     """
     if np.isfinite(loss):
         return
-    cause = (
-        f"The update before it was too large: try optimizer.lr={lr / 10:.2g} or "
-        "optimizer.clip_norm=1."
-    )
+    cause = _trend(step, lr, records)
     if not _finite(x):
         bad = int(np.count_nonzero(~np.isfinite(x)))
         cause = f"{bad} values of its examples are not finite: look at the data."
     raise DivergedError(
         f"training: the {split} loss must stay finite; got {_kind(loss, {})} in the evaluation "
-        f"after step {step} with learning rate {lr:g}. {cause}"
+        f"at step {step} with learning rate {lr:g}. {cause}"
     )
 
 
+@np.errstate(over="ignore")
 def _finite(array: np.ndarray) -> bool:
     if array.dtype.kind != "f":
         return True

@@ -371,7 +371,9 @@ class Trainer:
             for split, arrays in (("train", some), ("val", self.val)):
                 if len(arrays.x):
                     loss, accuracy, _ = evaluate(self.model, arrays.x, arrays.y)
-                    raise_if_evaluation_diverged(split, arrays.x, loss, self.step, lr)
+                    raise_if_evaluation_diverged(
+                        split, arrays.x, loss, self.step, lr, self.history.records
+                    )
                     record[f"{split}_loss"] = loss
                     if accuracy is not None:
                         record[f"{split}_accuracy"] = accuracy

@@ -261,7 +261,7 @@ COMMANDS = (
     ),
     Command(
         "sanity",
-        "Check a network before training: first loss, gradients, overfitting.",
+        "Check a network before training it: loss, gradients, overfitting.",
         "MODEL [KEY=VALUE ...] [options]",
         _sanity,
         (*CONFIGURATION, JSON),

@@ -49,7 +49,7 @@ class _WhereTo(Callback):
 
 def callbacks() -> list[Callback]:
     """Return what watches the training loop: a message, and a progress bar on terminals."""
-    return [_WhereTo(), ProgressBar(Console(stderr=True))]
+    return [_WhereTo(), ProgressBar(_console())]
 
 
 def say(message: str) -> None:
@@ -100,7 +100,8 @@ def show_training(trained: TrainedRun, page: Path | None, as_json: bool) -> None
     if history.stopped == "interrupted":
         say(f"interrupted. Continue with: chainrule train --resume {name}")
     elif page is None:
-        say(f"next: chainrule evaluate {name} && chainrule report {name}")
+        say(f"next: chainrule evaluate {name}")
+        say(f"next: chainrule report {name}")
 
 
 def show_plan(prepared: Prepared, as_json: bool) -> None:
@@ -179,7 +180,7 @@ def show_predictions(
 def show_checks(checks: Iterable[SanityCheck], as_json: bool) -> list[SanityCheck]:
     """Show the sanity checks, once all are done, and return them."""
     done: list[SanityCheck] = []
-    console = Console(stderr=True)
+    console = _console()
     if console.is_terminal:  # the checks of a large network take minutes
         with console.status("checking ...") as status:
             for check in checks:
@@ -295,6 +296,11 @@ def show_splits(splits: DataSplits, about: DatasetInfo | None, as_json: bool) ->
     ]
     total = ("all", *(f"{len(split):,}" for split in parts.values()))
     _table(("class", *parts), [*cells, total], right=(1, 2, 3))
+
+
+def _console() -> Console:
+    # Rich takes FORCE_COLOR, as many build servers set it, for a terminal: bars in log files.
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())
 
 
 def _number(value: float | None) -> str:

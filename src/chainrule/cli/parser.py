@@ -221,6 +221,6 @@ examples:
   chainrule runs
 
 Data go to standard output, progress and messages to standard error.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 data missing, 4 training diverged,
-5 a gradient check failed, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 data missing, 4 training
+diverged, 5 a gradient check failed, 130 interrupted.
 """

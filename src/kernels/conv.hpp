@@ -25,13 +25,17 @@ using chainrule::parallel;
 using chainrule::scratch_of;
 
 #if CR_VECTOR_BYTES == 64
-constexpr int kTilePixels = 2, kTileFilters = 13, kPoolFilters = 6, kTileTaps = 12;
+constexpr int kTilePixels = 2, kTileFilters = 13, kTileTaps = 12;
+constexpr int kNarrowPixels = 6, kNarrowFilters = 4;
 #else
-constexpr int kTilePixels = 2, kTileFilters = 6, kPoolFilters = 2, kTileTaps = 5;
+constexpr int kTilePixels = 2, kTileFilters = 6, kTileTaps = 5;
+constexpr int kNarrowPixels = 3, kNarrowFilters = 4;
 #endif
+constexpr int kMostPixels = kNarrowPixels;
 constexpr int kPad = 64;  // elements of slack behind every scratch array
 
-enum Scratch { kImage = 0, kPanel, kUpstream, kTransposed, kPlane, kWeights, kOffsets, kPartial };
+enum Scratch { kImage = 0, kPanel, kUpstream, kTransposed, kPlane, kWeights, kOffsets, kPartial,
+               kCopies, kBiasSums };
 
 struct Shape {
   int64_t n, c, h, w, f;          // images, channels, height, width, filters
@@ -91,8 +95,6 @@ CR_INLINE void accumulate(const T* const (&x)[V], const int64_t* offset, int64_t
   }
 }
 
-enum class Epilogue { none, relu };
-
 template <class T>
 CR_INLINE Vec<T> rectified(Vec<T> v) {  // NaN stays NaN
   return v < Vec<T>{} ? Vec<T>{} : v;
@@ -141,36 +143,6 @@ void plain_tile(const Tile<T>& tile, const T* weight, const T* bias, T* y, int64
   }
 }
 
-// Convolution, ReLU and 2x2 max pooling: vectors 0..3 hold the four pixels of each window.
-template <class T, int F>
-void pool_tile(const Tile<T>& tile, const T* weight, const T* bias, T* y, uint8_t* winner,
-               int64_t plane, int64_t count) {
-  Vec<T> sum[4][F];
-  CR_UNROLL for (int f = 0; f < F; ++f) {
-    const Vec<T> b = bias ? broadcast(bias[f]) : Vec<T>{};
-    CR_UNROLL for (int v = 0; v < 4; ++v) sum[v][f] = b;
-  }
-  const T* x[4];
-  CR_UNROLL for (int v = 0; v < 4; ++v) x[v] = tile.x + tile.start[v];
-  accumulate<T, 4, F>(x, tile.offset, tile.taps, weight, sum);
-  using Mask = decltype(sum[0][0] > sum[0][0]);
-  CR_UNROLL for (int f = 0; f < F; ++f) {
-    Vec<T> best = sum[0][f];
-    Mask which = {};
-    CR_UNROLL for (int v = 1; v < 4; ++v) {
-      const Mask better = (sum[v][f] > best) | ((sum[v][f] != sum[v][f]) & (best == best));
-      best = better ? sum[v][f] : best;
-      which = better ? Mask{} + v : which;
-    }
-    which = best > Vec<T>{} ? which : Mask{} + 4;  // ReLU passes nothing back: no winner
-    best = rectified<T>(best);
-    store_some<T>(y + f * plane, best, count);
-    uint8_t bytes[lanes<T>];
-    CR_UNROLL for (int i = 0; i < lanes<T>; ++i) bytes[i] = static_cast<uint8_t>(which[i]);
-    std::memcpy(winner + f * plane, bytes, static_cast<size_t>(least<int64_t>(count, lanes<T>)));
-  }
-}
-
 // ---- one image ------------------------------------------------------------------------------
 
 struct Block {  // a run of filters that one tile computes
@@ -205,140 +177,224 @@ CR_INLINE void plain_dispatch(int64_t filters, const Tile<T>& tile, const T* w, 
       plain_dispatch<T, V, F - 1>(filters, tile, w, b, y, plane, count, relu);
   }
 }
-template <class T, int F>
-CR_INLINE void pool_dispatch(int64_t filters, const Tile<T>& tile, const T* w, const T* b, T* y,
-                             uint8_t* winner, int64_t plane, int64_t count) {
-  if constexpr (F > 0) {
-    if (filters == F)
-      pool_tile<T, F>(tile, w, b, y, winner, plane, count);
-    else
-      pool_dispatch<T, F - 1>(filters, tile, w, b, y, winner, plane, count);
-  }
-}
-
-// A grid of gh x gw pixels over a split image; group q of taps belongs to pixel q of a pooling
-// window (one group without pooling).
+// A grid of gh x gw output pixels over a split image.
 template <class T>
 struct Grid {
   int64_t gh, gw, row;          // pixels; row: distance between rows in the split image
-  const int64_t* offset;        // [groups][taps]
-  int64_t groups, taps;
+  const int64_t* offset;        // of each tap
+  int64_t taps;
   const T* weight;              // packed
   const T* bias;
   int64_t filters;
 };
 
-// Copy `count` pixels from `pixel` on, for each tap of group q, to rows of `width`.
-template <class T>
-void pack_pixels(const Grid<T>& g, const T* x, int64_t q, int64_t pixel, int64_t count, T* panel,
-                 int64_t width) {
-  const int64_t* offset = g.offset + q * g.taps;
-  for (int64_t k = 0; k < g.taps; ++k) {
+template <class T, int N>
+struct ChunkOf {
+  typedef T type __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
+};
+
+struct Run {  // of pixels that lie side by side in a row
+  int64_t from, to, count;
+};
+
+template <class T, int N>
+void pack_runs(const T* x, const int64_t* offset, int64_t taps, const Run* run, int64_t runs,
+               T* panel, int64_t width) {
+  using Chunk = typename ChunkOf<T, N>::type;
+  for (int64_t k = 0; k < taps; ++k) {
     const T* from = x + offset[k];
     T* to = panel + k * width;
-    int64_t i = pixel / g.gw, j = pixel % g.gw;
-    for (int64_t done = 0; done < count;) {
-      const int64_t run = least(g.gw - j, count - done);
-      const T* source = from + i * g.row + j;
-      for (int64_t v = 0; v < run; ++v) to[done + v] = source[v];
-      done += run;
-      j = 0;
-      ++i;
+    // A chunk may run over the end of its run: what comes after it is written later.
+    for (int64_t r = 0; r < runs; ++r)
+      for (int64_t v = 0; v < run[r].count; v += N)
+        *reinterpret_cast<Chunk*>(to + run[r].to + v) =
+            *reinterpret_cast<const Chunk*>(from + run[r].from + v);
+  }
+}
+
+// Copy `count` pixels from `pixel` on, for each tap, to rows of `width`, in ascending order, with
+// kPad elements of slack behind the last.
+template <class T>
+void pack_pixels(const Grid<T>& g, const T* x, int64_t pixel, int64_t count, T* panel,
+                 int64_t width) {
+  Run run[kMostPixels * lanes<T>];
+  int64_t runs = 0, i = pixel / g.gw, j = pixel % g.gw;
+  for (int64_t done = 0; done < count; ++i, j = 0) {
+    const int64_t some = least(g.gw - j, count - done);
+    run[runs++] = {i * g.row + j, done, some};
+    done += some;
+  }
+  const int64_t* offset = g.offset;
+  if (g.gw <= 4)
+    pack_runs<T, 4>(x, offset, g.taps, run, runs, panel, width);
+  else if (g.gw <= 8)
+    pack_runs<T, 8>(x, offset, g.taps, run, runs, panel, width);
+  else
+    pack_runs<T, 16>(x, offset, g.taps, run, runs, panel, width);
+}
+
+// V vectors of pixels times up to F filters at a time.
+template <class T, int V, int F>
+void tiled_image(const Grid<T>& g, const T* x, T* y, bool relu) {
+  constexpr int64_t L = lanes<T>, width = V * L;
+  const int64_t pixels = g.gh * g.gw, blocks = (g.filters + F - 1) / F;
+  int64_t start[V];
+  const bool direct = g.gw % L == 0;
+  Tile<T> tile{x, g.offset, g.taps, start};
+  T* panel = nullptr;
+  if (!direct) {
+    panel = scratch_of<T>(kPanel, g.taps * width + kPad);
+    int64_t* linear = scratch_of<int64_t>(kOffsets, g.taps);
+    for (int64_t k = 0; k < g.taps; ++k) linear[k] = k * width;
+    for (int v = 0; v < V; ++v) start[v] = v * L;
+    tile = {panel, linear, g.taps, start};
+  }
+  const auto block_of = [&](int64_t b, int64_t p) {
+    const Block block = filter_block(g.filters, F, b);
+    plain_dispatch<T, V, F>(block.count, tile, g.weight + block.first * g.taps,
+                            g.bias ? g.bias + block.first : nullptr,
+                            y + block.first * pixels + p, pixels, pixels - p, relu);
+  };
+  if (direct) {
+    for (int64_t b = 0; b < blocks; ++b)  // its weights stay in the first-level cache
+      for (int64_t p = 0; p < pixels; p += width) {
+        for (int v = 0; v < V; ++v) {
+          const int64_t at = least(p + v * L, pixels - L);
+          start[v] = at / g.gw * g.row + at % g.gw;
+        }
+        block_of(b, p);
+      }
+  } else {
+    for (int64_t p = 0; p < pixels; p += width) {
+      pack_pixels(g, x, p, least(width, pixels - p), panel, width);
+      for (int64_t b = 0; b < blocks; ++b) block_of(b, p);
     }
   }
+}
+
+// With few filters a tile takes more pixels, to have enough sums under way at once.
+constexpr int64_t most_filters(int64_t filters) {
+  return filters <= kNarrowFilters ? kNarrowFilters : kTileFilters;
 }
 
 template <class T>
 void plain_image(const Grid<T>& g, const T* x, T* y, bool relu) {
-  constexpr int64_t L = lanes<T>, most = kTileFilters;
-  const int64_t pixels = g.gh * g.gw, blocks = (g.filters + most - 1) / most;
-  int64_t start[kTilePixels];
-  if (g.gw % L == 0) {
-    for (int64_t b = 0; b < blocks; ++b) {
-      const Block block = filter_block(g.filters, most, b);
-      const T* weight = g.weight + block.first * g.taps;
-      const T* bias = g.bias ? g.bias + block.first : nullptr;
-      for (int64_t p = 0; p < pixels; p += kTilePixels * L) {
-        for (int v = 0; v < kTilePixels; ++v) {
-          const int64_t at = least(p + v * L, pixels - L);
-          start[v] = at / g.gw * g.row + at % g.gw;
-        }
-        const Tile<T> tile{x, g.offset, g.taps, start};
-        plain_dispatch<T, kTilePixels, kTileFilters>(block.count, tile, weight, bias,
-                                                     y + block.first * pixels + p, pixels,
-                                                     pixels - p, relu);
-      }
-    }
-    return;
-  }
-  constexpr int64_t width = kTilePixels * L;
-  T* panel = scratch_of<T>(kPanel, g.taps * width + kPad);
-  int64_t* linear = scratch_of<int64_t>(kOffsets, g.taps);
-  for (int64_t k = 0; k < g.taps; ++k) linear[k] = k * width;
-  for (int v = 0; v < kTilePixels; ++v) start[v] = v * L;
-  const Tile<T> tile{panel, linear, g.taps, start};
-  for (int64_t p = 0; p < pixels; p += width) {
-    pack_pixels(g, x, 0, p, least(width, pixels - p), panel, width);
-    for (int64_t b = 0; b < blocks; ++b) {
-      const Block block = filter_block(g.filters, most, b);
-      plain_dispatch<T, kTilePixels, kTileFilters>(
-          block.count, tile, g.weight + block.first * g.taps,
-          g.bias ? g.bias + block.first : nullptr, y + block.first * pixels + p, pixels,
-          pixels - p, relu);
+  if (g.filters <= kNarrowFilters)
+    tiled_image<T, kNarrowPixels, kNarrowFilters>(g, x, y, relu);
+  else
+    tiled_image<T, kTilePixels, kTileFilters>(g, x, y, relu);
+}
+
+// ---- ReLU and 2x2 max pooling of planes that are still in the cache ---------------------------
+
+template <class T>
+struct Shuffle {  // of two neighbouring vectors, pairs of values apart and together
+  using Index = decltype(Vec<T>{} < Vec<T>{});
+  Index even, odd, low, high;
+  Shuffle() {
+    constexpr int L = lanes<T>;
+    for (int i = 0; i < L; ++i) {
+      even[i] = 2 * i;
+      odd[i] = 2 * i + 1;
+      low[i] = i / 2 + (i % 2) * L;
+      high[i] = L / 2 + i / 2 + (i % 2) * L;
     }
   }
+};
+
+// The first of the four that is largest, as a number 0 to 3; NaN counts as largest.
+template <class T>
+CR_INLINE void relu_pool_windows(const Vec<T> (&pixel)[4], T* y, uint8_t* winner, int64_t count) {
+  using Index = typename Shuffle<T>::Index;
+  using Bytes = typename ChunkOf<uint8_t, lanes<T>>::type;
+  Vec<T> best = pixel[0];
+  Index which = {};
+  CR_UNROLL for (int v = 1; v < 4; ++v) {
+    const Index better = (pixel[v] > best) | ((pixel[v] != pixel[v]) & (best == best));
+    best = better ? pixel[v] : best;
+    which = better ? Index{} + v : which;
+  }
+  which = best > Vec<T>{} ? which : Index{} + 4;  // NaN and what ReLU stops pass nothing back
+  store_some<T>(y, rectified<T>(best), count);
+  const Bytes bytes = __builtin_convertvector(which, Bytes);
+  std::memcpy(winner, &bytes, static_cast<size_t>(least<int64_t>(count, lanes<T>)));
 }
 
 template <class T>
-void pool_image(const Grid<T>& g, const T* x, T* y, uint8_t* winner) {
-  constexpr int64_t L = lanes<T>, most = kPoolFilters;
-  const int64_t pixels = g.gh * g.gw, blocks = (g.filters + most - 1) / most;
-  int64_t start[4];
-  // The offsets of a window's four pixels differ by constants only if each tap moves alike,
-  // which phase splitting does not give; so the four groups are packed.
-  constexpr int64_t width = 4 * L;
-  T* panel = scratch_of<T>(kPanel, g.taps * width + kPad);
-  int64_t* linear = scratch_of<int64_t>(kOffsets, g.taps);
-  for (int64_t k = 0; k < g.taps; ++k) linear[k] = k * width;
-  for (int v = 0; v < 4; ++v) start[v] = v * L;
-  const Tile<T> tile{panel, linear, g.taps, start};
-  for (int64_t p = 0; p < pixels; p += L) {
-    for (int64_t q = 0; q < 4; ++q)
-      pack_pixels(g, x, q, p, least(L, pixels - p), panel + q * L, width);
-    for (int64_t b = 0; b < blocks; ++b) {
-      const Block block = filter_block(g.filters, most, b);
-      pool_dispatch<T, kPoolFilters>(block.count, tile, g.weight + block.first * g.taps,
-                                     g.bias ? g.bias + block.first : nullptr,
-                                     y + block.first * pixels + p,
-                                     winner + block.first * pixels + p, pixels, pixels - p);
+void relu_pool(const T* x, int64_t planes, int64_t h, int64_t w, T* y, uint8_t* winner) {
+  constexpr int64_t L = lanes<T>;
+  const int64_t gh = h / 2, gw = w / 2;
+  const Shuffle<T> to;
+  for (int64_t c = 0; c < planes; ++c)
+    for (int64_t i = 0; i < gh; ++i) {
+      const T* top = x + (c * h + 2 * i) * w;
+      const T* bottom = top + w;
+      const int64_t out = (c * gh + i) * gw;
+      for (int64_t j = 0; j < gw; j += L) {  // reads past the row; x has slack behind it
+        const Vec<T> a = load(top + 2 * j), b = load(top + 2 * j + L);
+        const Vec<T> d = load(bottom + 2 * j), e = load(bottom + 2 * j + L);
+        const Vec<T> pixel[4] = {__builtin_shuffle(a, b, to.even), __builtin_shuffle(a, b, to.odd),
+                                 __builtin_shuffle(d, e, to.even), __builtin_shuffle(d, e, to.odd)};
+        relu_pool_windows<T>(pixel, y + out + j, winner + out + j, gw - j);
+      }
     }
-  }
+}
+
+// The inverse: gradients go to the pixels that were taken, zeros elsewhere.
+template <class T>
+void unpool(const T* dy, const uint8_t* winner, int64_t planes, int64_t h, int64_t w, T* dx) {
+  constexpr int64_t L = lanes<T>;
+  using Index = typename Shuffle<T>::Index;
+  using Bytes = typename ChunkOf<uint8_t, lanes<T>>::type;
+  const int64_t gh = h / 2, gw = w / 2;
+  const Shuffle<T> to;
+  if (h % 2 || w % 2) std::memset(dx, 0, planes * h * w * sizeof(T));
+  for (int64_t c = 0; c < planes; ++c)
+    for (int64_t i = 0; i < gh; ++i) {
+      T* top = dx + (c * h + 2 * i) * w;
+      T* bottom = top + w;
+      const T* g = dy + (c * gh + i) * gw;
+      const uint8_t* taken = winner + (c * gh + i) * gw;
+      int64_t j = 0;
+      for (; j + L <= gw; j += L) {
+        Bytes bytes;
+        std::memcpy(&bytes, taken + j, sizeof bytes);
+        const Index which = __builtin_convertvector(bytes, Index);
+        const Vec<T> d = load(g + j), zero = {};
+        const Vec<T> a = which == 0 ? d : zero, b = which == 1 ? d : zero;
+        const Vec<T> e = which == 2 ? d : zero, f = which == 3 ? d : zero;
+        store(top + 2 * j, __builtin_shuffle(a, b, to.low));
+        store(top + 2 * j + L, __builtin_shuffle(a, b, to.high));
+        store(bottom + 2 * j, __builtin_shuffle(e, f, to.low));
+        store(bottom + 2 * j + L, __builtin_shuffle(e, f, to.high));
+      }
+      for (; j < gw; ++j) {
+        top[2 * j] = taken[j] == 0 ? g[j] : T(0);
+        top[2 * j + 1] = taken[j] == 1 ? g[j] : T(0);
+        bottom[2 * j] = taken[j] == 2 ? g[j] : T(0);
+        bottom[2 * j + 1] = taken[j] == 3 ? g[j] : T(0);
+      }
+    }
 }
 
 // ---- forward --------------------------------------------------------------------------------
 
-inline Split split_for(const Shape& s, int64_t m, int64_t gh, int64_t gw) {
-  Split split{s.c, s.h, s.w, m * s.sh, m * s.sw, s.ph, s.pw, 0, 0, 0};
-  split.rows = gh + ((m - 1) * s.sh + s.kh - 1) / split.mh;
-  split.cols = gw + ((m - 1) * s.sw + s.kw - 1) / split.mw;
+inline Split split_for(const Shape& s) {
+  Split split{s.c, s.h, s.w, s.sh, s.sw, s.ph, s.pw, 0, 0, 0};
+  split.rows = s.oh + (s.kh - 1) / s.sh;
+  split.cols = s.ow + (s.kw - 1) / s.sw;
   split.plane = split.rows * split.cols;
   return split;
 }
 
-// offset[q][(c, r, t)] of pixel q of an m x m window
-inline void tap_offsets(const Shape& s, const Split& p, int64_t m, int64_t* offset) {
-  for (int64_t a = 0; a < m; ++a)
-    for (int64_t b = 0; b < m; ++b)
-      for (int64_t c = 0; c < s.c; ++c)
-        for (int64_t r = 0; r < s.kh; ++r)
-          for (int64_t t = 0; t < s.kw; ++t) {
-            const int64_t u = a * s.sh + r, v = b * s.sw + t;
-            *offset++ = ((c * p.mh + u % p.mh) * p.mw + v % p.mw) * p.plane +
-                        u / p.mh * p.cols + v / p.mw;
-          }
+inline void tap_offsets(const Shape& s, const Split& p, int64_t* offset) {
+  for (int64_t c = 0; c < s.c; ++c)
+    for (int64_t r = 0; r < s.kh; ++r)
+      for (int64_t t = 0; t < s.kw; ++t)
+        *offset++ = ((c * p.mh + r % p.mh) * p.mw + t % p.mw) * p.plane + r / p.mh * p.cols +
+                    t / p.mw;
 }
 
-// Buffers of one call, allocated by the caller thread and read by all.
 template <class T>
 struct Forward {
   Shape s;
@@ -346,30 +402,34 @@ struct Forward {
   Grid<T> grid;
   const T* x;
   T* y;
-  uint8_t* winner;
-  bool relu, pool;
+  uint8_t* winner;  // of fused pooling, or null
+  bool relu;
   void operator()(int64_t n) const {
     T* image = scratch_of<T>(kImage, split.size() + kPad);
     split_image(split, x + n * s.c * s.h * s.w, image);
-    const int64_t out = n * s.f * grid.gh * grid.gw;
-    if (pool)
-      pool_image(grid, image, y + out, winner + out);
-    else
-      plain_image(grid, image, y + out, relu);
+    if (winner) {
+      const int64_t size = s.f * (s.oh / 2) * (s.ow / 2);
+      T* full = scratch_of<T>(kPlane, s.f * s.oh * s.ow + kPad);
+      plain_image(grid, image, full, false);
+      relu_pool(full, s.f, s.oh, s.ow, y + n * size, winner + n * size);
+    } else {
+      plain_image(grid, image, y + n * s.f * s.oh * s.ow, relu);
+    }
   }
 };
 
+// y (N, F, OH, OW), or with `winner` (N, F, OH / 2, OW / 2): ReLU and 2x2 max pooling follow, and
+// winner, of the shape of y, says which pixel of the window was taken, 4 if ReLU stopped it.
 template <class T>
 void conv_forward(const Shape& s, const T* x, const T* weight, const T* bias, T* y,
-                  uint8_t* winner, bool relu, bool pool, int threads) {
-  const int64_t taps = s.c * s.kh * s.kw, m = pool ? 2 : 1;
-  const int64_t gh = pool ? s.oh / 2 : s.oh, gw = pool ? s.ow / 2 : s.ow;
-  Forward<T> work{s, split_for(s, m, gh, gw), {}, x, y, winner, relu, pool};
+                  uint8_t* winner, bool relu, int threads) {
+  const int64_t taps = s.c * s.kh * s.kw;
+  Forward<T> work{s, split_for(s), {}, x, y, winner, relu};
   T* packed = scratch_of<T>(kWeights, s.f * taps + kPad);
-  pack_weights(weight, s.f, taps, pool ? kPoolFilters : kTileFilters, packed);
-  int64_t* offset = scratch_of<int64_t>(kPartial, m * m * taps);
-  tap_offsets(s, work.split, m, offset);
-  work.grid = {gh, gw, work.split.cols, offset, m * m, taps, packed, bias, s.f};
+  pack_weights(weight, s.f, taps, most_filters(s.f), packed);
+  int64_t* offset = scratch_of<int64_t>(kPartial, taps);
+  tap_offsets(s, work.split, offset);
+  work.grid = {s.oh, s.ow, work.split.cols, offset, taps, packed, bias, s.f};
   parallel(s.n, threads, work);
 }
 
@@ -378,26 +438,11 @@ void conv_forward(const Shape& s, const T* x, const T* weight, const T* bias, T*
 // dy of an image, through pooling and ReLU where they were fused: (F, OH, OW).
 template <class T>
 const T* upstream(const Shape& s, const T* dy, const T* y, const uint8_t* winner, int64_t n) {
-  const int64_t plane = s.oh * s.ow, size = s.f * plane;
+  const int64_t size = s.f * s.oh * s.ow;
   if (winner) {
-    const int64_t gh = s.oh / 2, gw = s.ow / 2;
+    const int64_t pooled = s.f * (s.oh / 2) * (s.ow / 2);
     T* full = scratch_of<T>(kUpstream, size + kPad);
-    if (s.oh % 2 || s.ow % 2) std::memset(full, 0, size * sizeof(T));
-    const T* from = dy + n * s.f * gh * gw;
-    const uint8_t* which = winner + n * s.f * gh * gw;
-    for (int64_t f = 0; f < s.f; ++f)
-      for (int64_t i = 0; i < gh; ++i) {
-        T* __restrict top = full + f * plane + 2 * i * s.ow;
-        T* __restrict bottom = top + s.ow;
-        const T* __restrict g = from + (f * gh + i) * gw;
-        const uint8_t* __restrict w = which + (f * gh + i) * gw;
-        for (int64_t j = 0; j < gw; ++j) {
-          top[2 * j] = w[j] == 0 ? g[j] : T(0);
-          top[2 * j + 1] = w[j] == 1 ? g[j] : T(0);
-          bottom[2 * j] = w[j] == 2 ? g[j] : T(0);
-          bottom[2 * j + 1] = w[j] == 3 ? g[j] : T(0);
-        }
-      }
+    unpool(dy + n * pooled, winner + n * pooled, s.f, s.oh, s.ow, full);
     return full;
   }
   if (y) {
@@ -410,12 +455,15 @@ const T* upstream(const Shape& s, const T* dy, const T* y, const uint8_t* winner
   return dy + n * size;
 }
 
-// a (F, P) to out (P, width), zeros for F <= f < width; width is a multiple of the vector
+// a (F, P) to blocks of two vectors of filters (the last may be one): [block][pixel][filter],
+// zeros for F <= f < width; width is a multiple of the vector
 template <class T>
 void transpose(const T* __restrict a, int64_t filters, int64_t pixels, T* __restrict out,
                int64_t width) {
   constexpr int64_t L = lanes<T>;
-  for (int64_t f = 0; f < width; f += L)
+  for (int64_t f = 0; f < width; f += L) {
+    const int64_t first = f / (2 * L) * 2 * L, step = least(2 * L, width - first);
+    T* to = out + first * pixels + (f - first);
     for (int64_t p = 0; p < pixels; p += L) {
       T block[L][L];
       const int64_t rows = greatest<int64_t>(0, least(L, filters - f));
@@ -428,28 +476,42 @@ void transpose(const T* __restrict a, int64_t filters, int64_t pixels, T* __rest
           for (int64_t i = 0; i < L; ++i)
             block[j][i] = i < rows ? a[(f + i) * pixels + p + j] : T(0);
       }
-      for (int64_t j = 0; j < cols; ++j) store(out + (p + j) * width + f, load(block[j]));
+      for (int64_t j = 0; j < cols; ++j) store(to + (p + j) * step, load(block[j]));
     }
+  }
 }
 
-// sum[k][v] += x[k][pixel] * dy[pixel][v] over the pixels of a grid
+// Several images side by side, for dweight: their split copies and their transposed dy.
+template <class T>
+struct Batch {
+  const T *x, *dy;
+  int64_t images, x_apart, dy_apart;
+  int64_t row, gh, gw;  // of the grid of output pixels over the split copy
+  int64_t width;        // filters, rounded up to whole vectors
+};
+
+// sum[k][v] += x[k][pixel] * dy[pixel][v] over the pixels of a batch
 template <class T, int K, int V>
-void weight_tile(const T* x, const int64_t* offset, int64_t row, const T* dy, int64_t width,
-                 int64_t gh, int64_t gw, T* sums) {
+void weight_tile(const Batch<T>& batch, const int64_t* offset, int64_t first, T* sums) {
   constexpr int L = lanes<T>;
+  const int64_t width = batch.width, gw = batch.gw;
   Vec<T> sum[K][V];
   CR_UNROLL for (int k = 0; k < K; ++k)
     CR_UNROLL for (int v = 0; v < V; ++v) sum[k][v] = load(sums + k * width + v * L);
-  for (int64_t i = 0; i < gh; ++i) {
+  for (int64_t n = 0; n < batch.images; ++n) {
+    const T* x = batch.x + n * batch.x_apart;
     const T* from[K];
-    CR_UNROLL for (int k = 0; k < K; ++k) from[k] = x + offset[k] + i * row;
-    const T* d = dy + i * gw * width;
-    for (int64_t j = 0; j < gw; ++j, d += width) {
-      Vec<T> value[V];
-      CR_UNROLL for (int v = 0; v < V; ++v) value[v] = load(d + v * L);
-      CR_UNROLL for (int k = 0; k < K; ++k) {
-        const Vec<T> s = broadcast(from[k][j]);
-        CR_UNROLL for (int v = 0; v < V; ++v) sum[k][v] += s * value[v];
+    CR_UNROLL for (int k = 0; k < K; ++k) from[k] = x + offset[k];
+    const T* d = batch.dy + n * batch.dy_apart + first * batch.gh * gw;
+    for (int64_t i = 0; i < batch.gh; ++i) {
+      const int64_t begin = i * batch.row;
+      for (int64_t j = begin; j < begin + gw; ++j, d += V * L) {
+        Vec<T> value[V];
+        CR_UNROLL for (int v = 0; v < V; ++v) value[v] = load(d + v * L);
+        CR_UNROLL for (int k = 0; k < K; ++k) {
+          const Vec<T> s = broadcast(from[k][j]);
+          CR_UNROLL for (int v = 0; v < V; ++v) sum[k][v] += s * value[v];
+        }
       }
     }
   }
@@ -458,13 +520,13 @@ void weight_tile(const T* x, const int64_t* offset, int64_t row, const T* dy, in
 }
 
 template <class T, int K, int V>
-CR_INLINE void weight_dispatch(int64_t taps, const T* x, const int64_t* offset, int64_t row,
-                               const T* dy, int64_t width, int64_t gh, int64_t gw, T* sums) {
+CR_INLINE void weight_dispatch(int64_t taps, const Batch<T>& batch, const int64_t* offset,
+                               int64_t first, T* sums) {
   if constexpr (K > 0) {
     if (taps == K)
-      weight_tile<T, K, V>(x, offset, row, dy, width, gh, gw, sums);
+      weight_tile<T, K, V>(batch, offset, first, sums);
     else
-      weight_dispatch<T, K - 1, V>(taps, x, offset, row, dy, width, gh, gw, sums);
+      weight_dispatch<T, K - 1, V>(taps, batch, offset, first, sums);
   }
 }
 
@@ -478,6 +540,7 @@ struct Phase {  // one phase of the stride, for dx
 };
 
 constexpr int64_t kGroups = 16;   // of images, for sums over them
+constexpr int64_t kBatchBytes = 256 << 10;  // of images whose sums are taken together
 constexpr int64_t kMaxPhases = 64;
 
 template <class T>
@@ -486,6 +549,7 @@ struct Backward {
   Split split;             // of x, for dweight
   const int64_t* offset;
   int64_t taps, width, groups, phase_count;
+  int64_t batch_size;      // images whose sums are taken in one go
   const T *x, *dy, *y;
   const uint8_t* winner;
   T* dx;
@@ -499,14 +563,39 @@ struct Backward {
     std::memset(sums, 0, taps * width * sizeof(T));
     for (int64_t f = 0; f < s.f; ++f) bias_sums[f] = 0;
     const int64_t first = s.n * group / groups, last = s.n * (group + 1) / groups;
-    for (int64_t n = first; n < last; ++n) image(n, sums, bias_sums);
+    for (int64_t n = first; n < last; n += batch_size)
+      batch(n, least(batch_size, last - n), sums, bias_sums);
   }
 
-  void image(int64_t n, T* sums, double* bias_sums) const {
-    const T* up = upstream(s, dy, y, winner, n);
+  void batch(int64_t first, int64_t images, T* sums, double* bias_sums) const {
+    const int64_t pixels = s.oh * s.ow;
+    const int64_t x_apart = split.size() + kPad, dy_apart = pixels * width;
+    T* copies = scratch_of<T>(kCopies, batch_size * x_apart);
+    T* turned = scratch_of<T>(kTransposed, batch_size * dy_apart + kPad);
+    for (int64_t i = 0; i < images; ++i) {
+      const int64_t n = first + i;
+      const T* up = upstream(s, dy, y, winner, n);
+      add_bias(up, bias_sums);
+      split_image(split, x + n * s.c * s.h * s.w, copies + i * x_apart);
+      transpose(up, s.f, pixels, turned + i * dy_apart, width);
+      if (dx) inputs(n, up);
+    }
+    const Batch<T> all{copies, turned, images, x_apart, dy_apart, split.cols, s.oh, s.ow, width};
+    constexpr int64_t L = lanes<T>;
+    for (int64_t k = 0; k < taps; k += kTileTaps) {
+      const int64_t some = least<int64_t>(kTileTaps, taps - k);
+      int64_t v = 0;
+      for (; v + 2 * L <= width; v += 2 * L)
+        weight_dispatch<T, kTileTaps, 2>(some, all, offset + k, v, sums + k * width + v);
+      for (; v < width; v += L)
+        weight_dispatch<T, kTileTaps, 1>(some, all, offset + k, v, sums + k * width + v);
+    }
+  }
+
+  void add_bias(const T* up, double* bias_sums) const {
+    constexpr int64_t L = lanes<T>;
     const int64_t pixels = s.oh * s.ow;
     for (int64_t f = 0; f < s.f; ++f) {
-      constexpr int64_t L = lanes<T>;
       Vec<T> sum = {};
       const T* from = up + f * pixels;
       int64_t p = 0;
@@ -515,26 +604,6 @@ struct Backward {
       for (int i = 0; i < L; ++i) total += sum[i];
       for (; p < pixels; ++p) total += from[p];
       bias_sums[f] += total;
-    }
-    weights(n, up, sums);
-    if (dx) inputs(n, up);
-  }
-
-  void weights(int64_t n, const T* up, T* sums) const {
-    constexpr int64_t L = lanes<T>;
-    T* image = scratch_of<T>(kImage, split.size() + kPad);
-    split_image(split, x + n * s.c * s.h * s.w, image);
-    T* turned = scratch_of<T>(kTransposed, s.oh * s.ow * width + kPad);
-    transpose(up, s.f, s.oh * s.ow, turned, width);
-    for (int64_t k = 0; k < taps; k += kTileTaps) {
-      const int64_t some = least<int64_t>(kTileTaps, taps - k);
-      int64_t v = 0;
-      for (; v + 2 * L <= width; v += 2 * L)
-        weight_dispatch<T, kTileTaps, 2>(some, image, offset + k, split.cols, turned + v, width,
-                                         s.oh, s.ow, sums + k * width + v);
-      for (; v < width; v += L)
-        weight_dispatch<T, kTileTaps, 1>(some, image, offset + k, split.cols, turned + v, width,
-                                         s.oh, s.ow, sums + k * width + v);
     }
   }
 
@@ -550,7 +619,7 @@ struct Backward {
       } else {
         T* image = scratch_of<T>(kImage, p.split.size() + kPad);
         split_image(p.split, up, image);
-        const Grid<T> grid{p.gh, p.gw, p.split.cols, p.offset, 1, p.taps, p.weight, nullptr, s.c};
+        const Grid<T> grid{p.gh, p.gw, p.split.cols, p.offset, p.taps, p.weight, nullptr, s.c};
         plain_image(grid, image, out, false);
       }
       if (!whole)
@@ -592,11 +661,32 @@ Phase<T> make_phase(const Shape& s, int64_t a, int64_t b, const T* weight, int64
         for (int64_t c = 0; c < s.c; ++c)
           plain[c * p.taps + k] = weight[((f * s.c + c) * s.kh + row) * s.kw + col];
       }
-  pack_weights(plain, s.c, p.taps, kTileFilters, packed);
+  pack_weights(plain, s.c, p.taps, most_filters(s.c), packed);
   p.offset = offset;
   p.weight = packed;
   return p;
 }
+
+constexpr int64_t kReduceTaps = 16;
+
+// dweight (F, taps) from the groups' sums, in the order of the groups.
+template <class T>
+struct Reduce {
+  const Backward<T>& work;
+  T* dweight;
+  void operator()(int64_t part) const {
+    constexpr int64_t L = lanes<T>;
+    const int64_t first = part * kReduceTaps, taps = least(kReduceTaps, work.taps - first);
+    const int64_t apart = work.taps * work.width;
+    T* sums = work.partial + first * work.width;  // into those of the first group
+    for (int64_t g = 1; g < work.groups; ++g)
+      for (int64_t i = 0; i < taps * work.width; i += L)
+        store(sums + i, load(sums + i) + load(sums + g * apart + i));
+    for (int64_t f = 0; f < work.s.f; ++f)
+      for (int64_t k = 0; k < taps; ++k)
+        dweight[f * work.taps + first + k] = work.groups ? sums[k * work.width + f] : T(0);
+  }
+};
 
 // y: output of a fused ReLU, or null. winner: of fused pooling (dy is then the pooled gradient),
 // or null. dx: null to skip it.
@@ -607,19 +697,21 @@ bool conv_backward(const Shape& s, const T* x, const T* weight, const T* dy, con
   if (phase_count > kMaxPhases) return false;
   Backward<T> work{};
   work.s = s;
-  work.split = split_for(s, 1, s.oh, s.ow);
+  work.split = split_for(s);
   work.taps = s.c * s.kh * s.kw;
   work.width = round_up(s.f, lanes<T>);
   work.groups = least(s.n, kGroups);
+  const int64_t bytes = (work.split.size() + s.oh * s.ow * work.width) * sizeof(T);
+  work.batch_size = greatest<int64_t>(1, least<int64_t>(8, kBatchBytes / bytes));
   work.x = x, work.dy = dy, work.y = y, work.winner = winner, work.dx = dx;
   const int64_t weights = s.f * work.taps;
   int64_t* offset = scratch_of<int64_t>(kPartial, 2 * work.taps + s.f * s.kh * s.kw + kPad);
-  tap_offsets(s, work.split, 1, offset);
+  tap_offsets(s, work.split, offset);
   work.offset = offset;
   const int64_t partial = work.groups * work.taps * work.width;
   T* memory = scratch_of<T>(kWeights, 2 * weights + partial + kPad);
   work.partial = memory + 2 * weights;
-  double* bias_sums = scratch_of<double>(kPlane + 8, work.groups * s.f);
+  double* bias_sums = scratch_of<double>(kBiasSums, work.groups * s.f);
   work.dbias = bias_sums;
   if (dx) {
     int64_t* phase_offset = offset + work.taps;
@@ -633,18 +725,12 @@ bool conv_backward(const Shape& s, const T* x, const T* weight, const T* dy, con
       }
   }
   parallel(work.groups, threads, work);
-  for (int64_t f = 0; f < s.f; ++f) {
-    for (int64_t k = 0; k < work.taps; ++k) {
-      T total = 0;
-      for (int64_t g = 0; g < work.groups; ++g)
-        total += work.partial[(g * work.taps + k) * work.width + f];
-      dweight[f * work.taps + k] = total;
-    }
-    if (dbias) {
-      double total = 0;
-      for (int64_t g = 0; g < work.groups; ++g) total += bias_sums[g * s.f + f];
-      dbias[f] = static_cast<T>(total);
-    }
+  Reduce<T> reduce{work, dweight};
+  parallel((work.taps + kReduceTaps - 1) / kReduceTaps, threads, reduce);
+  for (int64_t f = 0; dbias && f < s.f; ++f) {
+    double total = 0;
+    for (int64_t g = 0; g < work.groups; ++g) total += bias_sums[g * s.f + f];
+    dbias[f] = static_cast<T>(total);
   }
   return true;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#include <sys/mman.h>
 #endif
 
 namespace chainrule {
@@ -45,6 +46,18 @@ struct Job {
     }
   }
 };
+
+// Large pieces on huge pages: a kernel that walks over the planes of an image touches more 4 KB
+// pages than the first-level TLB holds.
+void* allocate(size_t size) {
+  constexpr size_t kHuge = size_t{2} << 20;
+  if (size < kHuge / 4) return std::aligned_alloc(64, size);
+  void* memory = std::aligned_alloc(kHuge, (size + kHuge - 1) / kHuge * kHuge);
+#ifdef MADV_HUGEPAGE
+  if (memory != nullptr) madvise(memory, (size + kHuge - 1) / kHuge * kHuge, MADV_HUGEPAGE);
+#endif
+  return memory;
+}
 
 class Pool {
  public:
@@ -149,7 +162,7 @@ void* scratch(int slot, size_t bytes) {
   if (piece.size < bytes + 256) {
     const size_t size = (bytes + bytes / 4 + 4096 + 63) / 64 * 64;
     std::free(piece.memory);
-    piece.memory = std::aligned_alloc(64, size);
+    piece.memory = allocate(size);
     piece.size = piece.memory ? size : 0;
     if (piece.memory == nullptr) throw std::bad_alloc();
   }

@@ -1,17 +1,18 @@
 // Threads and scratch memory; see runtime.hpp.
 #include "runtime.hpp"
 
+#include <pthread.h>
+#include <sys/mman.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#include <sys/mman.h>
-#endif
 
 namespace chainrule {
 namespace {
@@ -33,55 +34,63 @@ struct Job {
   void* context;
   int64_t count;
   std::atomic<int64_t> next{0};
-  std::exception_ptr error;
   std::mutex error_mutex;
-  void work() {
+  std::exception_ptr error;
+
+  void work() noexcept {
+    inside = true;
     try {
       for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
         task(context, i);
     } catch (...) {
       std::lock_guard<std::mutex> lock(error_mutex);
       error = std::current_exception();
-      next.store(count);
+      next.store(count, std::memory_order_relaxed);
     }
+    inside = false;
   }
 };
 
-// Large pieces on huge pages: a kernel that walks over the planes of an image touches more 4 KB
-// pages than the first-level TLB holds.
-void* allocate(size_t size) {
-  constexpr size_t kHuge = size_t{2} << 20;
-  if (size < kHuge / 4) return std::aligned_alloc(64, size);
-  void* memory = std::aligned_alloc(kHuge, (size + kHuge - 1) / kHuge * kHuge);
-#ifdef MADV_HUGEPAGE
-  if (memory != nullptr) madvise(memory, (size + kHuge - 1) / kHuge * kHuge, MADV_HUGEPAGE);
-#endif
-  return memory;
-}
-
+// Threads that wait for a job, spinning for some microseconds before they sleep: the kernels of a
+// training step follow each other closely.
 class Pool {
  public:
-  void run(Job& job, int helpers) {
-    std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
+  // False if another thread is using the pool.
+  bool run(Job& job, int helpers) {
+    std::unique_lock<std::mutex> one_at_a_time(run_mutex_, std::try_to_lock);
+    if (!one_at_a_time.owns_lock()) return false;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      while (static_cast<int>(threads_.size()) < helpers)
-        threads_.emplace_back([this, i = static_cast<int>(threads_.size())] { loop(i); });
+      grow(helpers);
       job_ = &job;
       wanted_ = helpers;
-      running_.store(helpers, std::memory_order_relaxed);
       generation_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
-    inside = true;
     job.work();
-    inside = false;
-    for (int spin = 0; running_.load(std::memory_order_acquire) != 0; ++spin) pause(spin);
+    {
+      // Helpers that have not woken by now find nothing to do, and nobody waits for them.
+      std::lock_guard<std::mutex> lock(mutex_);
+      job_ = nullptr;
+    }
+    for (int spin = 0; working_.load(std::memory_order_acquire) != 0; ++spin) pause(spin);
+    return true;
   }
 
  private:
+  void grow(int helpers) {
+    try {
+      while (static_cast<int>(threads_.size()) < helpers) {
+        const int index = static_cast<int>(threads_.size());
+        threads_.emplace_back([this, index, seen = generation_.load()] { loop(index, seen); });
+      }
+    } catch (const std::system_error&) {
+      // The system gives no more threads; those there are suffice.
+    }
+  }
+
   static void pause(int spin) {
-    if (spin < kSpin) {
+    if (spin < kSpins) {
 #if defined(__x86_64__)
       __builtin_ia32_pause();
 #endif
@@ -90,53 +99,49 @@ class Pool {
     }
   }
 
-  void loop(int index) {
-    inside = true;
-    uint64_t seen = 0;
+  void loop(int index, uint64_t seen) {
     for (;;) {
-      for (int spin = 0; spin < kSpin && generation_.load(std::memory_order_acquire) == seen;
-           ++spin)
+      for (int spin = 0;
+           spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin)
         pause(spin);
-      Job* job;
+      Job* job = nullptr;
       {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return generation_.load() != seen; });
         seen = generation_.load();
-        job = index < wanted_ ? job_ : nullptr;
+        if (job_ != nullptr && index < wanted_) {
+          job = job_;
+          working_.fetch_add(1, std::memory_order_relaxed);
+        }
       }
       if (job == nullptr) continue;
       job->work();
-      running_.fetch_sub(1, std::memory_order_release);
+      working_.fetch_sub(1, std::memory_order_release);
     }
   }
 
-  static constexpr int kSpin = 2000;
+  static constexpr int kSpins = 2000;
   std::mutex run_mutex_, mutex_;
   std::condition_variable wake_;
   std::vector<std::thread> threads_;
   std::atomic<uint64_t> generation_{0};
-  std::atomic<int> running_{0};
-  Job* job_ = nullptr;
+  std::atomic<int> working_{0};
+  Job* job_ = nullptr;  // this and wanted_ under mutex_
   int wanted_ = 0;
 };
 
-// Never destroyed: its threads may outlive static destruction, and a forked child, which has
-// none of them, simply makes a new one.
+// Never destroyed, because its threads may outlive static destruction. A forked child has none of
+// those threads: it forgets the pool and makes a new one when it first needs it.
 std::atomic<Pool*> pool{nullptr};
+
+void forget_pool() { pool.store(nullptr, std::memory_order_release); }
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
 
 Pool& the_pool() {
   Pool* found = pool.load(std::memory_order_acquire);
   if (found == nullptr) {
     Pool* fresh = new Pool;
-    if (pool.compare_exchange_strong(found, fresh)) {
-#if defined(__unix__) || defined(__APPLE__)
-      static std::once_flag once;
-      std::call_once(once, [] {
-        pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr, std::memory_order_release); });
-      });
-#endif
-      return *fresh;
-    }
+    if (pool.compare_exchange_strong(found, fresh)) return *fresh;
     delete fresh;
   }
   return *found;
@@ -146,25 +151,40 @@ Pool& the_pool() {
 
 void parallel_for(int64_t count, int threads, void (*task)(void*, int64_t), void* context) {
   if (count <= 0) return;
-  const int64_t most = threads < count ? threads : count;
-  if (most <= 1 || inside) {
-    for (int64_t i = 0; i < count; ++i) task(context, i);
-    return;
-  }
   Job job;
-  job.task = task, job.context = context, job.count = count;
-  the_pool().run(job, static_cast<int>(most) - 1);
-  if (job.error) std::rethrow_exception(job.error);
+  job.task = task;
+  job.context = context;
+  job.count = count;
+  const int64_t most = threads < count ? threads : count;
+  if (most <= 1 || inside || !the_pool().run(job, static_cast<int>(most) - 1)) {
+    for (int64_t i = 0; i < count; ++i) task(context, i);
+  } else if (job.error) {
+    std::rethrow_exception(job.error);
+  }
+}
+
+void* allocate(size_t size) {
+  // A kernel that walks over the planes of an image touches more 4 KB pages than the first-level
+  // TLB holds.
+  constexpr size_t kHuge = size_t{2} << 20;
+  const bool large = size >= kHuge / 4;
+  const size_t unit = large ? kHuge : 64, whole = (size + unit - 1) / unit * unit;
+  void* memory = nullptr;
+  if (whole < size || posix_memalign(&memory, unit, whole) != 0) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (large) madvise(memory, whole, MADV_HUGEPAGE);
+#endif
+  return memory;
 }
 
 void* scratch(int slot, size_t bytes) {
   Arena::Piece& piece = arena.pieces[slot];
   if (piece.size < bytes + 256) {
-    const size_t size = (bytes + bytes / 4 + 4096 + 63) / 64 * 64;
+    const size_t size = bytes + bytes / 4 + 4096;
     std::free(piece.memory);
+    piece = {};
     piece.memory = allocate(size);
-    piece.size = piece.memory ? size : 0;
-    if (piece.memory == nullptr) throw std::bad_alloc();
+    piece.size = size;
   }
   return piece.memory;
 }

@@ -1,0 +1,198 @@
+// Element by element: ReLU and the bias in front of it; and what the other kernels share: vectors
+// that end within an array, shuffles, sums in float64.
+#pragma once
+
+#include "runtime.hpp"
+#include "vec.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+using chainrule::parallel;
+using chainrule::scratch_of;
+
+// ---- parts of vectors -----------------------------------------------------------------------
+
+template <class T>
+CR_INLINE Vec<T> load_part(const T* from, int64_t count, T fill = T(0)) {
+  if (count >= lanes<T>) return load(from);
+  T part[lanes<T>];
+  for (int i = 0; i < lanes<T>; ++i) part[i] = fill;
+  if (count > 0) std::memcpy(part, from, static_cast<size_t>(count) * sizeof(T));
+  return load(part);
+}
+
+template <class T>
+CR_INLINE void store_part(T* to, Vec<T> value, int64_t count) {
+  if (count >= lanes<T>) {
+    store(to, value);
+  } else if (count > 0) {
+    T part[lanes<T>];
+    store(part, value);
+    std::memcpy(to, part, static_cast<size_t>(count) * sizeof(T));
+  }
+}
+
+// ---- shuffles -------------------------------------------------------------------------------
+
+template <int... I>
+struct Indices {};
+template <int N, int... I>
+struct CountTo : CountTo<N - 1, N - 1, I...> {};
+template <int... I>
+struct CountTo<0, I...> {
+  typedef Indices<I...> type;
+};
+
+template <class Map, class T, int... I>
+CR_INLINE Vec<T> shuffle_lanes(Vec<T> a, Vec<T> b, Indices<I...>) {
+  return __builtin_shufflevector(a, b, Map::at(I)...);
+}
+template <class Map, class T>
+CR_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
+  return shuffle_lanes<Map, T>(a, b, typename CountTo<lanes<T>>::type());
+}
+
+// Of the 2L lanes of (a, b), the first (second) of every two runs of B.
+template <int B, bool second>
+struct Apart {
+  static constexpr int at(int i) { return i / B * 2 * B + i % B + (second ? B : 0); }
+};
+// Runs of B in turn from a and b: the first (last) L lanes of 2L.
+template <class T, int B, bool last>
+struct Together {
+  static constexpr int at(int i) {
+    const int to = i + (last ? lanes<T> : 0), run = to / (2 * B), rest = to % (2 * B);
+    return rest < B ? run * B + rest : lanes<T> + run * B + rest - B;
+  }
+};
+
+// ---- sums in float64 ------------------------------------------------------------------------
+
+CR_INLINE double across(Vec<double> v) {
+  double sum = 0;
+  for (int i = 0; i < lanes<double>; ++i) sum += v[i];
+  return sum;
+}
+
+template <int first, class V, int... I>
+CR_INLINE Vec<double> widen(V v, Indices<I...>) {
+  return __builtin_convertvector(__builtin_shufflevector(v, v, (first + I)...), Vec<double>);
+}
+
+// The lanes of a Vec<T> as float64.
+template <class T>
+struct Wide;
+template <>
+struct Wide<double> {
+  static constexpr int parts = 1;
+  Vec<double> part[1];
+  CR_INLINE explicit Wide(Vec<double> v) : part{v} {}
+};
+template <>
+struct Wide<float> {
+  static constexpr int parts = 2;
+  Vec<double> part[2];
+  CR_INLINE explicit Wide(Vec<float> v)
+      : part{widen<0>(v, CountTo<lanes<double>>::type()),
+             widen<lanes<double>>(v, CountTo<lanes<double>>::type())} {}
+};
+
+template <class T>
+CR_INLINE Vec<T> square_root(Vec<T> v) {  // a loop over std::sqrt stays scalar, because of errno
+#if CR_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return (Vec<T>)_mm512_sqrt_ps((__m512)v);
+  else
+    return (Vec<T>)_mm512_sqrt_pd((__m512d)v);
+#elif CR_VECTOR_BYTES == 32 && defined(__AVX__)
+  if constexpr (sizeof(T) == 4)
+    return (Vec<T>)_mm256_sqrt_ps((__m256)v);
+  else
+    return (Vec<T>)_mm256_sqrt_pd((__m256d)v);
+#elif CR_VECTOR_BYTES == 16 && defined(__SSE2__)
+  if constexpr (sizeof(T) == 4)
+    return (Vec<T>)_mm_sqrt_ps((__m128)v);
+  else
+    return (Vec<T>)_mm_sqrt_pd((__m128d)v);
+#else
+  for (int i = 0; i < lanes<T>; ++i)
+    v[i] = sizeof(T) == 4 ? T(__builtin_sqrtf(float(v[i]))) : T(__builtin_sqrt(double(v[i])));
+  return v;
+#endif
+}
+
+// ---- chunks ---------------------------------------------------------------------------------
+
+constexpr int64_t kChunk = 16384;  // elements a task takes: larger than what starting it costs
+
+// body(first, last) over [0, count) in chunks that do not depend on the number of threads.
+template <class F>
+void parallel_chunks(int64_t count, int64_t chunk, int threads, F& body) {
+  auto task = [&](int64_t i) { body(i * chunk, least((i + 1) * chunk, count)); };
+  parallel((count + chunk - 1) / chunk, threads, task);
+}
+
+// f(vectors...) of the elements of arrays, which may be the same; a chunk's last vector is partial.
+template <class T, class F>
+CR_INLINE void map_chunk(int64_t first, int64_t last, F&& f) {
+  int64_t i = first;
+  for (; i + lanes<T> <= last; i += lanes<T>) f(i, static_cast<int64_t>(lanes<T>));
+  if (i < last) f(i, last - i);
+}
+
+// ---- ReLU -----------------------------------------------------------------------------------
+
+template <class T>
+CR_INLINE Vec<T> positive_part(Vec<T> v) {  // NaN stays NaN
+  return v < Vec<T>{} ? Vec<T>{} : v;
+}
+
+// y = max(x, 0). x, y: count elements, of the caller; y may be x.
+template <class T>
+void relu_forward(int64_t count, const T* x, T* y, int threads) {
+  auto chunk = [=](int64_t first, int64_t last) {
+    map_chunk<T>(first, last, [=](int64_t i, int64_t n) {
+      store_part(y + i, positive_part<T>(load_part(x + i, n)), n);
+    });
+  };
+  parallel_chunks(count, kChunk, threads, chunk);
+}
+
+// dx = dy where x > 0, else 0. x may as well be the output of relu_forward, which is positive at
+// the same places. All: count elements, of the caller; dx may be dy.
+template <class T>
+void relu_backward(int64_t count, const T* x, const T* dy, T* dx, int threads) {
+  auto chunk = [=](int64_t first, int64_t last) {
+    map_chunk<T>(first, last, [=](int64_t i, int64_t n) {
+      const Vec<T> d = load_part(dy + i, n);
+      store_part(dx + i, load_part(x + i, n) > Vec<T>{} ? d : Vec<T>{}, n);
+    });
+  };
+  parallel_chunks(count, kChunk, threads, chunk);
+}
+
+// y = max(y + bias, 0) in place, what follows the matrix product of linear_relu.
+// y: (n, f), of the caller; bias: (f,), or null for none.
+template <class T>
+void bias_relu_forward(int64_t n, int64_t f, const T* bias, T* y, int threads) {
+  if (bias == nullptr || f == 0) return relu_forward(n * f, y, y, threads);
+  auto rows = [=](int64_t first, int64_t last) {
+    for (int64_t r = first; r < last; ++r) {
+      T* row = y + r * f;
+      int64_t i = 0;
+      for (; i + lanes<T> <= f; i += lanes<T>)
+        store(row + i, positive_part<T>(load(row + i) + load(bias + i)));
+      for (; i < f; ++i) {
+        const T v = row[i] + bias[i];
+        row[i] = v < T(0) ? T(0) : v;
+      }
+    }
+  };
+  parallel_chunks(n, greatest<int64_t>(1, kChunk / f), threads, rows);
+}
+
+}  // namespace

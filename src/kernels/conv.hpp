@@ -35,7 +35,7 @@ constexpr int kMostPixels = kNarrowPixels;
 constexpr int kPad = 64;  // elements of slack behind every scratch array
 
 enum Scratch { kImage = 0, kPanel, kUpstream, kTransposed, kPlane, kWeights, kOffsets, kPartial,
-               kCopies, kBiasSums };
+               kCopies, kBiasSums, kProducts };
 
 struct Shape {
   int64_t n, c, h, w, f;          // images, channels, height, width, filters
@@ -481,6 +481,22 @@ void transpose(const T* __restrict a, int64_t filters, int64_t pixels, T* __rest
   }
 }
 
+// sums[f] += the sum of plane f
+template <class T>
+void sum_planes(const T* planes, int64_t count, int64_t pixels, double* sums) {
+  constexpr int64_t L = lanes<T>;
+  for (int64_t f = 0; f < count; ++f) {
+    Vec<T> sum = {};
+    const T* from = planes + f * pixels;
+    int64_t p = 0;
+    for (; p + L <= pixels; p += L) sum += load(from + p);
+    double total = 0;
+    for (int i = 0; i < L; ++i) total += sum[i];
+    for (; p < pixels; ++p) total += from[p];
+    sums[f] += total;
+  }
+}
+
 // Several images side by side, for dweight: their split copies and their transposed dy.
 template <class T>
 struct Batch {
@@ -575,7 +591,7 @@ struct Backward {
     for (int64_t i = 0; i < images; ++i) {
       const int64_t n = first + i;
       const T* up = upstream(s, dy, y, winner, n);
-      add_bias(up, bias_sums);
+      sum_planes(up, s.f, pixels, bias_sums);
       split_image(split, x + n * s.c * s.h * s.w, copies + i * x_apart);
       transpose(up, s.f, pixels, turned + i * dy_apart, width);
       if (dx) inputs(n, up);
@@ -589,21 +605,6 @@ struct Backward {
         weight_dispatch<T, kTileTaps, 2>(some, all, offset + k, v, sums + k * width + v);
       for (; v < width; v += L)
         weight_dispatch<T, kTileTaps, 1>(some, all, offset + k, v, sums + k * width + v);
-    }
-  }
-
-  void add_bias(const T* up, double* bias_sums) const {
-    constexpr int64_t L = lanes<T>;
-    const int64_t pixels = s.oh * s.ow;
-    for (int64_t f = 0; f < s.f; ++f) {
-      Vec<T> sum = {};
-      const T* from = up + f * pixels;
-      int64_t p = 0;
-      for (; p + L <= pixels; p += L) sum += load(from + p);
-      double total = 0;
-      for (int i = 0; i < L; ++i) total += sum[i];
-      for (; p < pixels; ++p) total += from[p];
-      bias_sums[f] += total;
     }
   }
 

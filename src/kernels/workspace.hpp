@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "runtime.hpp"
@@ -30,7 +31,7 @@ class Blocks {
   ~Blocks() { clear(); }
 
   Block take(size_t bytes) {
-    const size_t wanted = (bytes + kPage - 1) / kPage * kPage;
+    const size_t unit = bytes < kLarge ? kPage : kHuge, wanted = (bytes + unit - 1) / unit * unit;
     std::lock_guard<std::mutex> lock(mutex_);
     Block block;
     const auto found = kept_.lower_bound(wanted);
@@ -39,7 +40,7 @@ class Blocks {
       kept_bytes_ -= block.size;
       kept_.erase(found);
     } else {
-      block = {allocate(wanted), wanted};
+      block = {fresh(wanted), wanted};
     }
     lent_bytes_ += block.size;
     if (lent_bytes_ > peak_bytes_) peak_bytes_ = lent_bytes_;
@@ -77,6 +78,14 @@ class Blocks {
     return value;
   }
 
+  // Huge pages only where rounding up to them wastes little.
+  static void* fresh(size_t bytes) {
+    if (bytes >= kLarge) return allocate(bytes);
+    void* memory = nullptr;
+    if (posix_memalign(&memory, kPage, bytes) != 0) throw std::bad_alloc();
+    return memory;
+  }
+
   void shrink() {
     const size_t most = limit_ != 0 ? limit_ : 2 * peak_bytes_;
     while (!kept_.empty() && kept_bytes_ + lent_bytes_ > most) {
@@ -89,7 +98,7 @@ class Blocks {
     }
   }
 
-  static constexpr size_t kPage = 4096;
+  static constexpr size_t kPage = 4096, kHuge = size_t{2} << 20, kLarge = 4 * kHuge;
   const size_t limit_;
   mutable std::mutex mutex_;
   std::multimap<size_t, Kept> kept_;  // by size

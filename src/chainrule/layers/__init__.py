@@ -5,10 +5,11 @@
     out, cache = conv2d_forward(x, weight, bias, stride=1, padding=0)
     dx, dweight, dbias = conv2d_backward(dout, cache)
 
-Every pair exists twice with the same signature: the fast one, exported here, and its definition
-in `chainrule.layers.reference`. `PAIRS` lists both, `pair` looks one up. Results have the dtype
-of x (float32 or float64), arguments are never modified, and caches refer to arguments instead of
-copying them, so leave those as they are between forward and backward. The losses return
+Every pair exists with the same signature as a definition, in `chainrule.layers.reference`, and
+fast, exported here: on compiled kernels for what those cover and where they are installed, on
+NumPy otherwise. `PAIRS` lists them, `pair` looks one up. Results have the dtype of x (float32 or
+float64), arguments are never modified, and caches refer to arguments instead of copying them, so
+leave those as they are between forward and backward. The losses return
 ``loss, cache``, and their backward takes the cache alone; batch normalisation returns its new
 running statistics as a third value.
 """
@@ -28,9 +29,15 @@ from chainrule.layers.activations import (
     tanh_backward,
     tanh_forward,
 )
-from chainrule.layers.convolution import (
+from chainrule.layers.compiled import (
     conv2d_backward,
     conv2d_forward,
+    conv_bn_relu_backward,
+    conv_bn_relu_forward,
+    conv_relu_backward,
+    conv_relu_forward,
+    conv_relu_pool_backward,
+    conv_relu_pool_forward,
 )
 from chainrule.layers.dropout import (
     dropout_backward,
@@ -65,12 +72,6 @@ from chainrule.layers.pooling import (
     max_pool2d_forward,
 )
 from chainrule.layers.sandwiches import (
-    conv_bn_relu_backward,
-    conv_bn_relu_forward,
-    conv_relu_backward,
-    conv_relu_forward,
-    conv_relu_pool_backward,
-    conv_relu_pool_forward,
     linear_relu_backward,
     linear_relu_forward,
 )

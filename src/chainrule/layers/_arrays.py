@@ -12,6 +12,7 @@ __all__ = [
     "channel_sum",
     "crop_images",
     "pad_images",
+    "relu_in_place",
     "window_views",
     "zeros_around",
 ]
@@ -41,6 +42,12 @@ def crop_images(padded: np.ndarray, shape: tuple[int, ...], padding: tuple[int, 
     rows, columns = padding
     inner = padded[:, :, rows : rows + shape[2], columns : columns + shape[3]]
     return np.ascontiguousarray(inner)
+
+
+def relu_in_place(out: np.ndarray) -> np.ndarray:
+    """Rectify an array that nobody else holds yet; return where it was positive."""
+    np.maximum(out, 0, out=out)
+    return out > 0
 
 
 def window_views(

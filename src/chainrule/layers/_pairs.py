@@ -1,4 +1,4 @@
-"""The table of all pairs, fast and reference side by side."""
+"""The table of all pairs: fast, on NumPy and reference side by side."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from chainrule.errors import ConfigError, explain, nearest
 from chainrule.layers import (
     activations,
+    compiled,
     convolution,
     dropout,
     linear,
@@ -27,14 +28,17 @@ Backward = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Pair:
-    """A layer's forward and backward, as fast and as reference implementation.
+    """A layer's forward and backward: the fastest, the one on NumPy and the reference.
 
     Parameters
     ----------
     name : str
         Name of the layer, such as ``conv2d``.
     forward, backward : callable
-        The fast pair.
+        The fast pair: compiled kernels where there are some for it and they are active,
+        otherwise NumPy.
+    numpy_forward, numpy_backward : callable
+        The pair on NumPy alone, the same as the fast one where nothing is compiled for it.
     reference_forward, reference_backward : callable
         Its definition, with the same signatures.
     """
@@ -42,6 +46,8 @@ class Pair:
     name: str
     forward: Forward
     backward: Backward
+    numpy_forward: Forward
+    numpy_backward: Backward
     reference_forward: Forward
     reference_backward: Backward
 
@@ -54,12 +60,16 @@ def _collect() -> dict[str, Pair]:
         for exported in family.__all__:
             if exported.endswith("_forward"):
                 name = exported.removesuffix("_forward")
+                backward = f"{name}_backward"
+                fast = compiled if exported in compiled.__all__ else family
                 pairs[name] = Pair(
                     name=name,
-                    forward=getattr(family, exported),
-                    backward=getattr(family, f"{name}_backward"),
+                    forward=getattr(fast, exported),
+                    backward=getattr(fast, backward),
+                    numpy_forward=getattr(family, exported),
+                    numpy_backward=getattr(family, backward),
                     reference_forward=getattr(reference, exported),
-                    reference_backward=getattr(reference, f"{name}_backward"),
+                    reference_backward=getattr(reference, backward),
                 )
     return pairs
 
@@ -75,8 +85,8 @@ def pair(name: str, implementation: str = "fast") -> tuple[Forward, Backward]:
     ----------
     name : str
         A key of `PAIRS`, such as ``conv2d``.
-    implementation : {"fast", "reference"}, default "fast"
-        Which of the two.
+    implementation : {"fast", "numpy", "reference"}, default "fast"
+        Which of the three: the best there is, without compiled kernels, or the definition.
 
     Returns
     -------
@@ -102,7 +112,9 @@ def pair(name: str, implementation: str = "fast") -> tuple[Forward, Backward]:
     found = PAIRS[name]
     if implementation == "fast":
         return found.forward, found.backward
+    if implementation == "numpy":
+        return found.numpy_forward, found.numpy_backward
     if implementation == "reference":
         return found.reference_forward, found.reference_backward
-    rule = "be 'fast' or 'reference'"
+    rule = "be 'fast', 'numpy' or 'reference'"
     raise ConfigError(explain("pair", "implementation", rule, repr(implementation)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from chainrule.layers._arrays import relu_in_place
 from chainrule.layers._checks import Cache, check_dout
 from chainrule.layers.convolution import conv2d_backward, conv2d_forward
 from chainrule.layers.linear import linear_backward, linear_forward
@@ -23,12 +24,6 @@ __all__ = [
     "linear_relu_backward",
     "linear_relu_forward",
 ]
-
-
-def _relu_in_place(out: np.ndarray) -> np.ndarray:
-    """Rectify an array that nobody else holds yet; return where it was positive."""
-    np.maximum(out, 0, out=out)
-    return out > 0
 
 
 def linear_relu_forward(
@@ -69,7 +64,7 @@ def linear_relu_forward(
     array([[2., 0.]])
     """
     out, linear_cache = linear_forward(x, weight, bias)
-    positive = _relu_in_place(out)
+    positive = relu_in_place(out)
     return out, (linear_cache, positive, x.dtype)
 
 
@@ -165,7 +160,7 @@ def conv_relu_forward(
     array([[1., 0., 3.]])
     """
     out, conv_cache = conv2d_forward(x, weight, bias, stride, padding, groups)
-    positive = _relu_in_place(out)
+    positive = relu_in_place(out)
     return out, (conv_cache, positive, x.dtype)
 
 
@@ -270,7 +265,7 @@ def conv_relu_pool_forward(
     """
     convolved, conv_cache = conv2d_forward(x, weight, bias, stride, padding, groups)
     out, pool_cache = max_pool2d_forward(convolved, pool_kernel_size, pool_stride)
-    positive = _relu_in_place(out)
+    positive = relu_in_place(out)
     return out, (conv_cache, pool_cache, positive, x.dtype)
 
 
@@ -393,7 +388,7 @@ def conv_bn_relu_forward(
     out, bn_cache, running = batch_norm_forward(
         convolved, bn_weight, bn_bias, running_mean, running_var, training, momentum, eps
     )
-    positive = _relu_in_place(out)
+    positive = relu_in_place(out)
     return out, (conv_cache, bn_cache, positive, x.dtype), running
 
 

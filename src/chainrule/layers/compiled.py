@@ -1,0 +1,287 @@
+"""Pairs on compiled kernels, for what those cover; the rest is handed to the NumPy pairs.
+
+A pair here has the signature, the checks and the docstring of its NumPy pair. Its forward decides
+which of the two does the work, and the type of the cache tells backward. A kernel wants arrays
+that are contiguous and aligned, so others are copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from chainrule import kernels
+from chainrule.layers import convolution, sandwiches
+from chainrule.layers._arrays import relu_in_place
+from chainrule.layers._checks import Cache, check_conv2d, check_dout, check_pool2d
+from chainrule.layers.normalization import batch_norm_backward, batch_norm_forward
+from chainrule.layers.pooling import max_pool2d_backward, max_pool2d_forward
+
+if TYPE_CHECKING:
+    from chainrule.kernels._kernels import InstructionSet
+
+__all__ = [
+    "conv2d_backward",
+    "conv2d_forward",
+    "conv_bn_relu_backward",
+    "conv_bn_relu_forward",
+    "conv_relu_backward",
+    "conv_relu_forward",
+    "conv_relu_pool_backward",
+    "conv_relu_pool_forward",
+]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# A kernel makes one set of filters for each phase of the stride, in a table of this size.
+_MAX_PHASES = 64
+
+
+def _documented_by(original: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Give a function the docstring of the NumPy function that it stands for."""
+
+    def copy(function: Function) -> Function:
+        function.__doc__ = original.__doc__
+        return function
+
+    return copy
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """The array as a kernel can take it: itself, or a contiguous and aligned copy."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.array(array, order="C")
+
+
+# --- convolution ----------------------------------------------------------------------------
+
+
+class _ConvCache(NamedTuple):
+    """What backward needs of a convolution and of what was fused with it."""
+
+    kernels: InstructionSet  # those of forward, so that backward runs on the same
+    x: np.ndarray
+    weight: np.ndarray
+    has_bias: bool
+    geometry: tuple[int, int, int, int]  # stride and padding, each over rows and columns
+    shape: tuple[int, ...]  # of the output
+    rectified: np.ndarray | None = None  # the output, if a ReLU was fused
+    winner: np.ndarray | None = None  # of each 2 x 2 window, if pooling was fused as well
+
+
+def _convolve(
+    chosen: InstructionSet,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    geometry: tuple[int, int, int, int],
+    extent: tuple[int, int],
+    relu: bool = False,
+    pool: bool = False,
+) -> tuple[np.ndarray, _ConvCache]:
+    """Run a convolution and what is fused with it; `extent` is that of the output."""
+    x, weight = _plain(x), _plain(weight)
+    shape = (x.shape[0], weight.shape[0], *extent)
+    out = kernels.empty(shape, x.dtype)
+    winner = kernels.empty(shape, np.uint8) if pool else None
+    chosen.conv_forward(
+        x,
+        weight,
+        None if bias is None else _plain(bias),
+        out,
+        winner,
+        *geometry,
+        relu,
+        kernels.threads(),
+    )
+    rectified = out if relu and not pool else None
+    has_bias = bias is not None
+    return out, _ConvCache(chosen, x, weight, has_bias, geometry, shape, rectified, winner)
+
+
+def _convolve_back(
+    where: str, dout: np.ndarray, cache: _ConvCache, need_dx: bool
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """Propagate a gradient through `_convolve`."""
+    x, weight = cache.x, cache.weight
+    check_dout(where, dout, cache.shape, x.dtype)
+    dout = _plain(dout)
+    if need_dx and not np.isfinite(weight).all():
+        return _convolve_back_with_numpy(dout, cache)
+    dx = kernels.empty(x.shape, x.dtype) if need_dx else None
+    dweight = kernels.empty(weight.shape, x.dtype)
+    dbias = np.empty(weight.shape[0], x.dtype) if cache.has_bias else None
+    cache.kernels.conv_backward(
+        dout,
+        x,
+        weight,
+        cache.rectified,
+        cache.winner,
+        dx,
+        dweight,
+        dbias,
+        *cache.geometry,
+        kernels.threads(),
+    )
+    return dx, dweight, dbias
+
+
+def _convolve_back_with_numpy(
+    dout: np.ndarray, cache: _ConvCache
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """The same for filters with infinities or NaN.
+
+    The kernel for dx surrounds dout with zeros, and zero times infinity would be NaN at pixels
+    that no such filter reaches.
+    """
+    stride, padding = cache.geometry[:2], cache.geometry[2:]
+    bias = np.zeros(len(cache.weight), cache.x.dtype) if cache.has_bias else None
+    out, plain = convolution.conv2d_forward(cache.x, cache.weight, bias, stride, padding)
+    if cache.rectified is not None:
+        dout = np.where(cache.rectified > 0, dout, 0)
+    if cache.winner is not None:
+        upstream = np.zeros_like(out)
+        height, width = cache.shape[2:]
+        for pixel in range(4):
+            rows, columns = slice(pixel // 2, 2 * height, 2), slice(pixel % 2, 2 * width, 2)
+            upstream[:, :, rows, columns] = np.where(cache.winner == pixel, dout, 0)
+        dout = upstream
+    return convolution.conv2d_backward(dout, plain)
+
+
+@_documented_by(convolution.conv2d_forward)
+def conv2d_forward(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    groups: int = 1,
+) -> tuple[np.ndarray, Cache]:
+    chosen = kernels.current()
+    if chosen is not None and groups == 1:
+        strides, paddings, extent = check_conv2d(
+            "conv2d_forward", x, weight, bias, stride, padding, groups
+        )
+        if strides[0] * strides[1] <= _MAX_PHASES:
+            return _convolve(chosen, x, weight, bias, (*strides, *paddings), extent)
+    return convolution.conv2d_forward(x, weight, bias, stride, padding, groups)
+
+
+@_documented_by(convolution.conv2d_backward)
+def conv2d_backward(
+    dout: np.ndarray, cache: Cache, need_dx: bool = True
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    if isinstance(cache, _ConvCache):
+        return _convolve_back("conv2d_backward", dout, cache, need_dx)
+    return convolution.conv2d_backward(dout, cache, need_dx)
+
+
+# --- sandwiches -----------------------------------------------------------------------------
+
+
+@_documented_by(sandwiches.conv_relu_forward)
+def conv_relu_forward(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    groups: int = 1,
+) -> tuple[np.ndarray, Cache]:
+    chosen = kernels.current()
+    if chosen is not None and groups == 1:
+        strides, paddings, extent = check_conv2d(
+            "conv2d_forward", x, weight, bias, stride, padding, groups
+        )
+        if strides[0] * strides[1] <= _MAX_PHASES:
+            return _convolve(chosen, x, weight, bias, (*strides, *paddings), extent, relu=True)
+    return sandwiches.conv_relu_forward(x, weight, bias, stride, padding, groups)
+
+
+@_documented_by(sandwiches.conv_relu_backward)
+def conv_relu_backward(
+    dout: np.ndarray, cache: Cache, need_dx: bool = True
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    if isinstance(cache, _ConvCache):
+        return _convolve_back("conv_relu_backward", dout, cache, need_dx)
+    return sandwiches.conv_relu_backward(dout, cache, need_dx)
+
+
+@_documented_by(sandwiches.conv_relu_pool_forward)
+def conv_relu_pool_forward(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    groups: int = 1,
+    pool_kernel_size: int | tuple[int, int] = 2,
+    pool_stride: int | tuple[int, int] | None = None,
+) -> tuple[np.ndarray, Cache]:
+    chosen = kernels.current()
+    if chosen is not None and groups == 1:
+        strides, paddings, extent = check_conv2d(
+            "conv2d_forward", x, weight, bias, stride, padding, groups
+        )
+        # The pooling is checked on an array that has the convolution's shape, but no memory.
+        convolved = np.broadcast_to(x.dtype.type(0), (x.shape[0], weight.shape[0], *extent))
+        window, step, _, pooled = check_pool2d(
+            "max_pool2d_forward", convolved, pool_kernel_size, pool_stride, 0
+        )
+        if window == step == (2, 2) and strides[0] * strides[1] <= _MAX_PHASES:
+            geometry = (*strides, *paddings)
+            return _convolve(chosen, x, weight, bias, geometry, pooled, relu=True, pool=True)
+    convolved, conv_cache = conv2d_forward(x, weight, bias, stride, padding, groups)
+    out, pool_cache = max_pool2d_forward(convolved, pool_kernel_size, pool_stride)
+    positive = relu_in_place(out)
+    return out, (conv_cache, pool_cache, positive, x.dtype)
+
+
+@_documented_by(sandwiches.conv_relu_pool_backward)
+def conv_relu_pool_backward(
+    dout: np.ndarray, cache: Cache, need_dx: bool = True
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    if isinstance(cache, _ConvCache):
+        return _convolve_back("conv_relu_pool_backward", dout, cache, need_dx)
+    conv_cache, pool_cache, positive, dtype = cache
+    check_dout("conv_relu_pool_backward", dout, positive.shape, dtype)
+    dconvolved = max_pool2d_backward(dout * positive, pool_cache)
+    return conv2d_backward(dconvolved, conv_cache, need_dx)
+
+
+@_documented_by(sandwiches.conv_bn_relu_forward)
+def conv_bn_relu_forward(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    bn_weight: np.ndarray,
+    bn_bias: np.ndarray,
+    running_mean: np.ndarray,
+    running_var: np.ndarray,
+    training: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    groups: int = 1,
+) -> tuple[np.ndarray, Cache, tuple[np.ndarray, np.ndarray]]:
+    convolved, conv_cache = conv2d_forward(x, weight, bias, stride, padding, groups)
+    out, bn_cache, running = batch_norm_forward(
+        convolved, bn_weight, bn_bias, running_mean, running_var, training, momentum, eps
+    )
+    positive = relu_in_place(out)
+    return out, (conv_cache, bn_cache, positive, x.dtype), running
+
+
+@_documented_by(sandwiches.conv_bn_relu_backward)
+def conv_bn_relu_backward(
+    dout: np.ndarray, cache: Cache, need_dx: bool = True
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
+    conv_cache, bn_cache, positive, dtype = cache
+    check_dout("conv_bn_relu_backward", dout, positive.shape, dtype)
+    dconvolved, dbn_weight, dbn_bias = batch_norm_backward(dout * positive, bn_cache)
+    dx, dweight, dbias = conv2d_backward(dconvolved, conv_cache, need_dx)
+    return dx, dweight, dbias, dbn_weight, dbn_bias

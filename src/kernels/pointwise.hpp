@@ -9,6 +9,8 @@
 #include <immintrin.h>
 #endif
 
+#define CR_LAMBDA __attribute__((always_inline))  // behind the parameters of a lambda
+
 namespace {
 
 using chainrule::parallel;

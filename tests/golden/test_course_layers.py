@@ -8,9 +8,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from chainrule import kernels
 from chainrule.layers import pair
 
-both = pytest.mark.parametrize("implementation", ["reference", "fast"])
+both = pytest.mark.parametrize(
+    "implementation", ["reference", "numpy", *kernels.instruction_sets()], indirect=True
+)
 
 
 def spaced(low: float, high: float, *shape: int) -> np.ndarray:

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from chainrule import layers
+from chainrule import kernels, layers
 from chainrule.errors import ConfigError
-from chainrule.layers import PAIRS, pair, reference
+from chainrule.layers import PAIRS, convolution, pair, reference
 
-both = pytest.mark.parametrize("implementation", ["reference", "fast"])
+both = pytest.mark.parametrize(
+    "implementation", ["reference", "numpy", *kernels.instruction_sets()], indirect=True
+)
 
 
 # --- the package ----------------------------------------------------------------------------
@@ -33,7 +35,10 @@ def test_exports_are_the_pairs_and_their_table() -> None:
         assert entry.reference_backward is getattr(reference, f"{name}_backward")
 
 
-def test_pair_looks_up_either_implementation() -> None:
+def test_pair_looks_up_each_implementation() -> None:
+    assert pair("conv2d") == (layers.conv2d_forward, layers.conv2d_backward)
+    assert pair("conv2d", "numpy") == (convolution.conv2d_forward, convolution.conv2d_backward)
+    assert pair("relu", "numpy") == pair("relu", "fast")
     assert pair("relu") == (layers.relu_forward, layers.relu_backward)
     assert pair("relu", "reference") == (reference.relu_forward, reference.relu_backward)
     with pytest.raises(
@@ -41,7 +46,7 @@ def test_pair_looks_up_either_implementation() -> None:
     ):
         pair("conv2")
     with pytest.raises(
-        ConfigError, match="implementation must be 'fast' or 'reference'; got 'slow'"
+        ConfigError, match="implementation must be 'fast', 'numpy' or 'reference'; got 'slow'"
     ):
         pair("relu", "slow")
 

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from chainrule import kernels
 from chainrule.layers import PAIRS, convolution, pair
 
-both = pytest.mark.parametrize("implementation", ["reference", "fast"])
+both = pytest.mark.parametrize(
+    "implementation", ["reference", "numpy", *kernels.instruction_sets()], indirect=True
+)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 ACTIVATIONS = [
     ("relu", {}),
@@ -128,6 +131,7 @@ def test_cross_entropy_of_scores_of_ten_thousand(
     np.testing.assert_allclose(dscores, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("implementation", ["numpy", *kernels.instruction_sets()], indirect=True)
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -143,21 +147,22 @@ def test_cross_entropy_of_scores_of_ten_thousand(
     ],
 )
 def test_special_values_spread_as_in_the_reference(
-    name: str, options: dict[str, Any], special: float
+    name: str, options: dict[str, Any], special: float, implementation: str
 ) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 4))
     x[0, 1, 1, 2] = special
     entry = PAIRS[name]
+    forward, backward = pair(name, implementation)
     with np.errstate(invalid="ignore"):
         plain, plain_cache = entry.reference_forward(x, **options)
-        fast, fast_cache = entry.forward(x, **options)
+        fast, fast_cache = forward(x, **options)
         np.testing.assert_allclose(fast, plain, rtol=1e-12)
         if np.isnan(special) and not name.startswith("conv_relu"):
             assert np.isnan(plain).any()
         if name == "max_pool2d":  # the gradient of a window goes to its NaN
             dout = np.ones_like(plain)
             plain_dx = entry.reference_backward(dout, plain_cache)
-            np.testing.assert_array_equal(entry.backward(dout, fast_cache), plain_dx)
+            np.testing.assert_array_equal(backward(dout, fast_cache), plain_dx)
 
 
 # --- float32 sums ---------------------------------------------------------------------------
@@ -174,20 +179,21 @@ def test_batch_norm_of_a_large_mean_in_float32() -> None:
     np.testing.assert_allclose(out.astype(np.float64).mean(axis=(0, 2, 3)), 0, atol=1e-4)
 
 
+@pytest.mark.parametrize("implementation", ["numpy", *kernels.instruction_sets()], indirect=True)
 @pytest.mark.parametrize("name", ["linear", "conv2d", "batch_norm"])
-def test_bias_gradients_of_large_batches_in_float32(name: str) -> None:
+def test_bias_gradients_of_large_batches_in_float32(name: str, implementation: str) -> None:
     """60,000 equal values of 0.1: adding them one by one in float32 is off in the third digit."""
     value = np.float32(0.1)
     x, dout = np.ones((60_000, 1), dtype=np.float32), np.full((60_000, 1), value)
     one = np.ones(1, dtype=np.float32)
     if name == "linear":
-        _, cache = pair(name)[0](x, one[None], one)
+        _, cache = pair(name, implementation)[0](x, one[None], one)
     elif name == "conv2d":
         x, dout = x[:, :, None, None], dout[:, :, None, None]
-        _, cache = pair(name)[0](x, one.reshape(1, 1, 1, 1), one)
+        _, cache = pair(name, implementation)[0](x, one.reshape(1, 1, 1, 1), one)
     else:
-        _, cache, _ = pair(name)[0](x, one, one, one, one)
-    dbias = pair(name)[1](dout, cache)[2]
+        _, cache, _ = pair(name, implementation)[0](x, one, one, one, one)
+    dbias = pair(name, implementation)[1](dout, cache)[2]
     np.testing.assert_allclose(dbias, 60_000 * np.float64(value), rtol=1e-7)
 
 
@@ -207,10 +213,10 @@ def test_blocks_of_a_convolution_fit_together(
     plain, plain_cache = entry.reference_forward(x, weight, bias, **options)
     column_bytes = 6 * 3 * 2 * plain.shape[2] * plain.shape[3] * 8
     monkeypatch.setattr(convolution, "_BLOCK_BYTES", block_examples * column_bytes + 8)
-    fast, fast_cache = entry.forward(x, weight, bias, **options)
+    fast, fast_cache = entry.numpy_forward(x, weight, bias, **options)
     np.testing.assert_allclose(fast, plain, rtol=1e-12, atol=1e-12)
     dout = rng.standard_normal(plain.shape)
-    gradients = entry.backward(dout, fast_cache), entry.reference_backward(dout, plain_cache)
+    gradients = entry.numpy_backward(dout, fast_cache), entry.reference_backward(dout, plain_cache)
     for one, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
@@ -224,16 +230,21 @@ def test_blocks_of_a_convolution_fit_together(
         ("layer_norm", ((50, 3072), (3072,), (3072,)), {}),
     ],
 )
+@pytest.mark.parametrize("implementation", ["numpy", *kernels.instruction_sets()], indirect=True)
 def test_results_do_not_depend_on_the_number_of_threads(
-    name: str, shapes: tuple[tuple[int, ...], ...], options: dict[str, Any], dtype: Any
+    name: str,
+    shapes: tuple[tuple[int, ...], ...],
+    options: dict[str, Any],
+    dtype: Any,
+    implementation: str,
 ) -> None:
     """Blocks are cut by shape alone. (In linear, BLAS decides; its Notes say so.)"""
-    forward, backward = pair(name)
+    forward, backward = pair(name, implementation)
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
     results = []
     for threads in (1, 2):
-        with threadpool_limits(threads):
+        with threadpool_limits(threads), kernels.limited_threads(threads):
             out, cache = forward(*arrays, **options)
             dout = np.random.default_rng(1).standard_normal(out.shape).astype(dtype)
             results.append((out, *backward(dout, cache)))

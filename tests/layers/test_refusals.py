@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from chainrule import kernels
 from chainrule.errors import DTypeError, InputError, ShapeError
 from chainrule.layers import pair
 
@@ -222,7 +223,9 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize("implementation", ["reference", "fast"])
+@pytest.mark.parametrize(
+    "implementation", ["reference", "numpy", *kernels.instruction_sets()], indirect=True
+)
 @pytest.mark.parametrize(("name", "arguments", "error", "message"), REFUSED)
 def test_refusals_say_what_is_wrong(
     implementation: str,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule import layers
+from chainrule import kernels, layers
 
 torch = pytest.importorskip("torch")
 
@@ -228,7 +228,9 @@ def draw(shapes: dict[str, tuple[int, ...]], dtype: Any) -> Arrays:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("implementation", ["fast", "reference"])
+@pytest.mark.parametrize(
+    "implementation", ["reference", "numpy", *kernels.instruction_sets()], indirect=True
+)
 @pytest.mark.parametrize(("name", "shapes", "call"), CASES, ids=[case[0] for case in CASES])
 def test_values_and_gradients_are_pytorchs(
     name: str,

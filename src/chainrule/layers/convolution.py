@@ -89,9 +89,10 @@ def conv2d_forward(
 
     .. math:: out_{nfuv} = bias_f + \\sum_{cij} weight_{fcij} \\, x_{n,c,su+i-p,sv+j-p}
 
-    which is ``2 N F OH OW (C / groups) KH KW`` operations, as matrix products by BLAS on
-    columns made for a few examples at a time (2 MiB). BLAS decides the order of summation
-    over c, i, j; a sum of K terms in float32 is off by about ``1e-7 sqrt(K)`` relatively.
+    which is ``2 N F OH OW (C / groups) KH KW`` operations. Compiled kernels add over c, i, j in
+    this order. With NumPy it is matrix products by BLAS on columns made for a few examples at a
+    time (2 MiB), and BLAS decides the order; so it is with groups and with strides of more than
+    64 phases. A sum of K terms in float32 is off by about ``1e-7 sqrt(K)`` relatively.
 
     References
     ----------
@@ -163,7 +164,8 @@ def conv2d_backward(
     -----
     ``dweight`` is dout times the transposed columns, the gradient of the columns is the
     transposed filters times dout, and each of its entries is added to the pixel it was copied
-    from: twice the operations of forward. dbias sums planes pairwise and the batch in float64.
+    from: twice the operations of forward. dbias sums planes in the dtype of x and the batch in
+    float64.
 
     Examples
     --------

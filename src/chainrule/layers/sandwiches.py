@@ -140,7 +140,8 @@ def conv_relu_forward(
     out : ndarray, shape (N, F, OH, OW), dtype of x
         ``max(0, conv2d(x))``.
     cache : tuple
-        For `conv_relu_backward`.
+        For `conv_relu_backward`. It may refer to x, weight and out: leave them as they are until
+        then.
 
     Raises
     ------
@@ -149,7 +150,8 @@ def conv_relu_forward(
 
     Notes
     -----
-    ReLU works in place on the fresh output and keeps a mask of one byte an element.
+    Compiled, ReLU is part of the convolution, and backward sees from out where it was positive.
+    With NumPy it works in place on the fresh output and keeps a mask of one byte an element.
 
     Examples
     --------
@@ -254,6 +256,8 @@ def conv_relu_pool_forward(
     -----
     The maximum of rectified values is the rectified maximum, and where it is 0 no gradient
     passes either way. So ReLU is done after pooling, on an array smaller by the window's size.
+    Compiled, windows of 2 x 2 are taken from the convolution of one image while that is in the
+    cache, and one byte for each says where the gradient goes.
 
     Examples
     --------

@@ -23,6 +23,7 @@ namespace {
 
 constexpr int kNormPartial = 9;               // slot of the calling thread's scratch
 constexpr int64_t kNormGroup = 32768;         // elements of a group of planes
+constexpr int64_t kNormStrand = 4096;         // elements summed in the lanes of one vector pair
 constexpr int64_t kNormColumns = 4;           // vectors of columns in a block
 constexpr int64_t kNormRows = 128;            // rows whose sums are added up on their own
 constexpr int64_t kNormEnoughChannels = 8;    // to occupy all threads with a channel each
@@ -159,23 +160,25 @@ template <class T>
 struct NormPlanes {
   Norm<T> k;
   int64_t size, groups;  // images in a group
+  int64_t flush;         // images after which lanes are added up
   double* partial;       // (c, groups, 2)
 
   explicit NormPlanes(const Norm<T>& norm) : k(norm) {
     size = greatest<int64_t>(1, kNormGroup / k.shape.s);
     groups = (k.shape.n + size - 1) / size;
+    flush = greatest<int64_t>(1, kNormStrand / k.shape.s);
     partial = scratch_of<double>(kNormPartial, 2 * k.shape.c * groups);
   }
   int64_t begin(int64_t n, int64_t c) const { return (n * k.shape.c + c) * k.shape.s; }
   int64_t end_of(int64_t g) const { return least(k.shape.n, (g + 1) * size); }
-  double* sums(int64_t c, int64_t g) const { return partial + 2 * (c * groups + g); }
+  double* partial_of(int64_t c, int64_t g) const { return partial + 2 * (c * groups + g); }
 
   void forward_sums(int64_t c, int64_t g) const {
     const double shift = plane_mean(k.x + begin(0, c), k.shape.s);
     double total[2] = {0, 0};
+    TwoSums<T> sums;
     for (int64_t n = g * size; n < end_of(g); ++n) {
       const T* x = k.x + begin(n, c);
-      TwoSums<T> sums;
       each_vector<T>(k.shape.s, [&](int64_t i, int strand, auto keep, bool cut) CR_LAMBDA {
         const Vec<T> v = load(x + i);
         const Wide<T> wide(v);
@@ -187,14 +190,17 @@ struct NormPlanes {
           sums.second[strand][q] += d * d;
         }
       });
-      sums.into(total[0], total[1]);
+      if ((n + 1) % flush == 0 || n + 1 == end_of(g)) {
+        sums.into(total[0], total[1]);
+        sums = TwoSums<T>();
+      }
     }
-    std::memcpy(sums(c, g), total, sizeof total);
+    std::memcpy(partial_of(c, g), total, sizeof total);
   }
   void total(int64_t c, double (&sum)[2]) const {
     sum[0] = sum[1] = 0;
     for (int64_t g = 0; g < groups; ++g)
-      for (int q = 0; q < 2; ++q) sum[q] += sums(c, g)[q];
+      for (int q = 0; q < 2; ++q) sum[q] += partial_of(c, g)[q];
   }
   void moments(int64_t c) const {
     double sum[2];
@@ -222,9 +228,9 @@ struct NormPlanes {
     const Vec<T> m = broadcast(line.m), scale = broadcast(line.scale);
     const Vec<T> shift = broadcast(line.shift);
     double total[2] = {0, 0};
+    TwoSums<T> sums;
     for (int64_t n = g * size; n < end_of(g); ++n) {
       const T *x = k.x + begin(n, c), *dy = k.dy + begin(n, c);
-      TwoSums<T> sums;
       each_vector<T>(k.shape.s, [&](int64_t i, int strand, auto keep, bool cut) CR_LAMBDA {
         const Vec<T> v = load(x + i);
         Vec<T> d = load(dy + i);
@@ -237,9 +243,12 @@ struct NormPlanes {
           sums.second[strand][q] += wide_product.part[q];
         }
       });
-      sums.into(total[0], total[1]);
+      if ((n + 1) % flush == 0 || n + 1 == end_of(g)) {
+        sums.into(total[0], total[1]);
+        sums = TwoSums<T>();
+      }
     }
-    std::memcpy(sums(c, g), total, sizeof total);
+    std::memcpy(partial_of(c, g), total, sizeof total);
   }
   void inputs(int64_t c, int64_t g) const {
     double sum[2];

@@ -106,10 +106,10 @@ struct Wide<float> {
 template <class T>
 CR_INLINE Vec<T> square_root(Vec<T> v) {  // a loop over std::sqrt stays scalar, because of errno
 #if CR_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4)
-    return (Vec<T>)_mm512_sqrt_ps((__m512)v);
+  if constexpr (sizeof(T) == 4)  // masked: GCC 12 warns of an uninitialised value in the plain form
+    return (Vec<T>)_mm512_maskz_sqrt_ps(0xffff, (__m512)v);
   else
-    return (Vec<T>)_mm512_sqrt_pd((__m512d)v);
+    return (Vec<T>)_mm512_maskz_sqrt_pd(0xff, (__m512d)v);
 #elif CR_VECTOR_BYTES == 32 && defined(__AVX__)
   if constexpr (sizeof(T) == 4)
     return (Vec<T>)_mm256_sqrt_ps((__m256)v);

@@ -110,7 +110,7 @@ def _initial_loss(model: Sequential, x: np.ndarray, y: np.ndarray, num_classes: 
 def _regularisation(model: Sequential, x: np.ndarray, y: np.ndarray) -> SanityCheck:
     few = slice(0, 50)
     plain, strong = (
-        model.loss_and_grads(x[few], y[few], l2=l2, rng=np.random.default_rng(0))[0]
+        model.training_loss(x[few], y[few], l2=l2, rng=np.random.default_rng(0))
         for l2 in (0.0, 1.0)
     )
     return SanityCheck(
@@ -129,7 +129,7 @@ def _gradients(
     batch, labels = x[:4].astype(np.float64), y[:4]
 
     def loss() -> float:
-        return model.loss_and_grads(batch, labels, l2=0.1, rng=np.random.default_rng(7))[0]
+        return model.training_loss(batch, labels, l2=0.1, rng=np.random.default_rng(7))
 
     with np.errstate(all="ignore"):
         _, grads = model.loss_and_grads(batch, labels, l2=0.1, rng=np.random.default_rng(7))

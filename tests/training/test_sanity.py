@@ -138,7 +138,11 @@ def test_a_penalty_that_is_left_out_is_found(monkeypatch):
         "loss_and_grads",
         lambda self, x, y, *, l2=0.0, **options: right(self, x, y, **options),
     )
-    assert failed(checks("hidden=20")) == {"regularisation raises the loss"}
+    assert failed(checks("hidden=20")) == {
+        "regularisation raises the loss",
+        "gradient of linear1.weight",
+        "gradient of linear2.weight",
+    }
 
 
 def test_repeatable():

@@ -110,7 +110,7 @@ def _initial_loss(model: Sequential, x: np.ndarray, y: np.ndarray, num_classes: 
 def _regularisation(model: Sequential, x: np.ndarray, y: np.ndarray) -> SanityCheck:
     few = slice(0, 50)
     plain, strong = (
-        model.training_loss(x[few], y[few], l2=l2, rng=np.random.default_rng(0))
+        model.loss_and_grads(x[few], y[few], l2=l2, rng=np.random.default_rng(0))[0]
         for l2 in (0.0, 1.0)
     )
     return SanityCheck(

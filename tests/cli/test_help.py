@@ -80,7 +80,7 @@ def test_help_is_as_wide_as_the_terminal_up_to_a_limit(chainrule, monkeypatch):
     widths = {}
     for columns in (60, 80, 300):
         monkeypatch.setenv("COLUMNS", str(columns))
-        options = chainrule("report", "--help").out.partition("options:")[2].partition("ex")[0]
+        options = chainrule("train", "--help").out.partition("options:")[2].partition("ex")[0]
         widths[columns] = max(map(len, options.splitlines()))
     assert widths[60] <= 60 < widths[80] <= 80 < widths[300] <= 100
 

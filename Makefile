@@ -23,9 +23,8 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
-	$(BIN)/chainrule train convnet --data digits --runs runs/demo
-	run=$$(ls -d runs/demo/*/ | tail -n 1) && \
-		$(BIN)/chainrule evaluate "$${run%/}" && $(BIN)/chainrule report "$${run%/}"
+	$(BIN)/chainrule train vgg_small --data digits "channels=[[32],[64]]" dropout=0.3 shift=1 \
+		epochs=30 batch_size=64 lr=0.01 schedule.name=one_cycle --report
 
 setup: $(VENV)/.dev
 

@@ -176,9 +176,13 @@ def test_interrupted_before_training(refused, monkeypatch):
 
 
 def test_interrupted_while_reading(process):
-    """A real signal, while the configuration comes slowly through a pipe."""
+    """A real signal, while the configuration comes slowly through a pipe.
+
+    It must not be ignored, as it is by what a shell started in the background.
+    """
     os.mkfifo("slow.toml")
-    child = process("train", "mlp", "--config", "slow.toml")
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    child = process("train", "mlp", "--config", "slow.toml", **heeding)
     with open("slow.toml", "wb") as pipe:  # returns when chainrule opens the other end
         pipe.write(b"seed")
         pipe.flush()

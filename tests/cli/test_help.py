@@ -62,8 +62,14 @@ def test_help_of_a_command(chainrule, command):
         assert f"\n  {example}\n" in done.out
 
 
-def test_help_prevails_over_what_is_wrong_before_it(chainrule):
-    assert chainrule("evaluate", "--nonsense", "a", "b", "-h").code == 0
+def test_help_prevails_over_words_missing_and_too_many_but_not_over_unknown_options(chainrule):
+    text = chainrule("evaluate", "--help").out
+    for words in (["-h", "a", "b"], ["a", "b", "--json", "-h"]):
+        done = chainrule("evaluate", *words)
+        assert (done.code, done.out, done.err) == (0, text, "")
+    done = chainrule("evaluate", "--jsn", "--help")
+    assert (done.code, done.out) == (2, "")
+    assert "option --jsn is not known. Did you mean '--json'?" in done.err
 
 
 def test_help_after_two_dashes_is_a_word(refused):
@@ -74,7 +80,7 @@ def test_help_is_as_wide_as_the_terminal_up_to_a_limit(chainrule, monkeypatch):
     widths = {}
     for columns in (60, 80, 300):
         monkeypatch.setenv("COLUMNS", str(columns))
-        options = chainrule("report", "--help").out.partition("options:")[2].partition("ex")[0]
+        options = chainrule("train", "--help").out.partition("options:")[2].partition("ex")[0]
         widths[columns] = max(map(len, options.splitlines()))
     assert widths[60] <= 60 < widths[80] <= 80 < widths[300] <= 100
 

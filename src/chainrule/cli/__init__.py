@@ -82,10 +82,12 @@ def _run(words: Sequence[str]) -> int:
         (sys.stdout if rest else sys.stderr).write(overview(COMMANDS, command))
         return 0 if rest else 2
     before = rest[: rest.index("--")] if "--" in rest else rest
-    if any(flag in before for flag in FLAGS):
+    asked = any(flag in before for flag in FLAGS)
+    options = command.parse(rest, lenient=asked)
+    if asked:
         sys.stdout.write(command.help())
         return 0
-    return command.run(command.parse(rest))
+    return command.run(options)
 
 
 def _fail(message: str, code: int) -> int:

@@ -77,13 +77,15 @@ class Command:
         """Return what ``--help`` shows, as wide as the terminal."""
         return self._parser().format_help()
 
-    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+    def parse(self, words: Sequence[str], lenient: bool = False) -> argparse.Namespace:
         """Parse what follows the name.
 
         Parameters
         ----------
         words : sequence of str
             The rest of the command line; options may stand anywhere.
+        lenient : bool, default False
+            Let words be missing or too many, as those before ``--help`` may be.
 
         Returns
         -------
@@ -95,7 +97,7 @@ class Command:
         ConfigError
             If a word is missing, unknown or too many.
         """
-        parser = self._parser()
+        parser = self._parser(lenient)
         options, unknown = parser.parse_known_intermixed_args(list(words))
         if unknown and unknown[0].startswith("-"):
             flag = unknown[0].partition("=")[0]
@@ -105,13 +107,16 @@ class Command:
             parser.error(f"{unknown[0]!r} is one word too many.")
         return options
 
-    def _parser(self) -> _Parser:
+    def _parser(self, lenient: bool = False) -> _Parser:
         parser = _Parser(self)
         groups = {"arguments": parser.add_argument_group("arguments")}
         groups["options"] = parser.add_argument_group("options")
         for one in self.arguments:
-            kind = "options" if one.names[0].startswith("-") else "arguments"
-            groups[kind].add_argument(*one.names, **one.keywords)
+            if one.names[0].startswith("-"):
+                groups["options"].add_argument(*one.names, **one.keywords)
+            else:
+                keywords = one.keywords | ({"nargs": "*"} if lenient else {})
+                groups["arguments"].add_argument(*one.names, **keywords)
         groups["options"].add_argument(*FLAGS, action="store_true", help="show this help")
         return parser
 

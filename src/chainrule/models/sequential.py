@@ -327,11 +327,44 @@ class Sequential:
                 if grad is not None:
                     grads[f"{layer.name}.{key}"] = grad
         if l2:
+            loss += self._penalty(l2)
             for key in self._penalised:
                 weight = self.params[key]
-                loss += 0.5 * l2 * float(np.vdot(weight, weight))
                 grads[key] += weight.dtype.type(l2) * weight
         return loss, {key: grads[key] for key in self.params}
+
+    def training_loss(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        l2: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> float:
+        """Compute what `loss_and_grads` computes, without the gradients.
+
+        Parameters
+        ----------
+        x : ndarray (N, ...)
+            Batch of examples.
+        y : ndarray (N,), integer
+            Labels.
+        l2 : float, default 0
+            Strength of the penalty.
+        rng : numpy.random.Generator, optional
+            Needed by networks with dropout.
+
+        Returns
+        -------
+        float
+            Mean loss of the batch plus the penalty.
+        """
+        scores, _ = self._run_forward(x, Mode(True, rng), None)
+        return self.loss(scores, y)[0] + self._penalty(l2)
+
+    def _penalty(self, l2: float) -> float:
+        weights = (self.params[key] for key in self._penalised)
+        return 0.5 * l2 * sum(float(np.vdot(w, w)) for w in weights) if l2 else 0.0
 
     def scores(self, x: np.ndarray, batch_size: int = 500) -> np.ndarray:
         """Compute scores in evaluation mode, in batches that bound the memory.

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from chainrule.data import make_preprocessor
-from chainrule.errors import InputError, explain
+from chainrule.errors import InputError, ShapeError, explain
 from chainrule.models import build_model
 from chainrule.training.evaluation import probabilities
 from chainrule.training.fitting import fit
@@ -219,7 +219,13 @@ class ChainruleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[np.argmax(scores, axis=1)])
 
     def _examples(self, X: np.ndarray) -> np.ndarray:
-        return X if self.input_shape is None else X.reshape(len(X), *self.input_shape)
+        if self.input_shape is None:
+            return X
+        shape = tuple(self.input_shape)
+        if math.prod(shape) != X.shape[1]:
+            rule = f"hold as many values as X has columns, {X.shape[1]}"
+            raise ShapeError(explain("ChainruleClassifier", "input_shape", rule, shape))
+        return X.reshape(len(X), *shape)
 
     def _scores(self, X: np.ndarray) -> np.ndarray:
         check_is_fitted(self)

@@ -506,7 +506,9 @@ def predict_run(
     DataMissingError
         If an image is missing.
     DataFormatError
-        If an image is damaged or of another size.
+        If an image is damaged.
+    ShapeError
+        If an image has another size, or the run was not trained on images.
 
     Examples
     --------

@@ -129,7 +129,7 @@ def _gradients(
     batch, labels = x[:4].astype(np.float64), y[:4]
 
     def loss() -> float:
-        return model.loss_and_grads(batch, labels, l2=0.1, rng=np.random.default_rng(7))[0]
+        return model.training_loss(batch, labels, l2=0.1, rng=np.random.default_rng(7))
 
     with np.errstate(all="ignore"):
         _, grads = model.loss_and_grads(batch, labels, l2=0.1, rng=np.random.default_rng(7))

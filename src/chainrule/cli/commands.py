@@ -23,7 +23,7 @@ SETTING = re.compile(r"[\w.\-]+=")  # what sets lr=0.1 apart from a file such as
 # What the registries of the rooms below know; a test compares, since --help may not import them.
 SETTINGS = """\
 settings, as KEY=VALUE, or SECTION.KEY=VALUE where two sections have the key:
-  model      loss label_smoothing init dtype implementation
+  model      loss label_smoothing init dtype implementation fuse
              built-in networks take: hidden dropout activation norm filters
              kernel_size channels
   data       num_train num_validation num_test resize flip shift cutout folder
@@ -62,7 +62,7 @@ CONFIGURATION = (
     ),
     argument("--config", metavar="FILE", help="TOML file of settings; those given here prevail"),
     argument("--seed", metavar="N", type=int, help="where all random numbers come from"),
-    argument("--threads", metavar="N", type=int, help="threads of the linear algebra"),
+    argument("--threads", metavar="N", type=int, help="threads of linear algebra and kernels"),
     DATA_DIR,
 )
 

@@ -87,8 +87,10 @@ class Module:
         self, function: Callable[..., Any], x: np.ndarray, tensors: Tensors, mode: Mode
     ) -> tuple[np.ndarray, Any, Tensors]:
         """Call the pair's forward function; return output, cache and new running statistics."""
-        out, cache = function(x, *self.arguments(tensors, mode))
-        return out, cache, {}
+        out, cache, *new = function(x, *self.arguments(tensors, mode))
+        if not new or not mode.training:
+            return out, cache, {}
+        return out, cache, dict(zip(self.statistics, new[0], strict=True))
 
     def backward(
         self, function: Callable[..., Any], dout: np.ndarray, cache: Any, need_dx: bool

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -430,20 +429,9 @@ class BatchNorm(Module):
     def flops(self, input_shape: Shape) -> int:
         return 2 * math.prod(input_shape)
 
-    def forward(
-        self, function: Callable[..., Any], x: np.ndarray, tensors: Tensors, mode: Mode
-    ) -> tuple[np.ndarray, Any, Tensors]:
-        out, cache, (mean, var) = function(
-            x,
-            tensors["weight"],
-            tensors["bias"],
-            tensors["running_mean"],
-            tensors["running_var"],
-            training=mode.training,
-            momentum=self.momentum,
-            eps=self.eps,
-        )
-        return out, cache, {"running_mean": mean, "running_var": var} if mode.training else {}
+    def arguments(self, tensors: Tensors, mode: Mode) -> tuple[Any, ...]:
+        own = (tensors[key] for key in (*self.parameters, *self.statistics))
+        return (*own, mode.training, self.momentum, self.eps)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ import numpy as np
 
 from chainrule import layers as pairs
 from chainrule.errors import ConfigError, InputError, ShapeError, explain, nearest
+from chainrule.kernels import Workspace
 from chainrule.models.module import Init, Mode, Module, Shape
+from chainrule.models.steps import Step, plan_steps
 
 __all__ = ["LOSSES", "Loss", "Sequential", "Summary", "SummaryRow", "make_loss"]
 
@@ -27,7 +29,7 @@ def make_loss(name: str, implementation: str = "fast", **options: float) -> Loss
     ----------
     name : {"cross_entropy", "multiclass_hinge"}
         The loss.
-    implementation : {"fast", "reference"}, default "fast"
+    implementation : {"fast", "numpy", "reference"}, default "fast"
         Which pair of `chainrule.layers` computes it.
     **options
         ``label_smoothing`` for the first, ``margin`` for the second.
@@ -142,8 +144,11 @@ class Sequential:
         The layers. Those without a name are numbered by kind: ``conv1``, ``bn1``, ``conv2``.
     loss : str or callable, default "cross_entropy"
         Name of a loss, or a function ``loss(scores, y) -> (value, dscores)``.
-    implementation : {"fast", "reference"}, default "fast"
+    implementation : {"fast", "numpy", "reference"}, default "fast"
         Which pairs of `chainrule.layers` compute it.
+    fuse : bool, default True
+        Compute sandwiches such as convolution, ReLU and pooling together, which saves passes
+        over memory. The results agree to rounding.
 
     Attributes
     ----------
@@ -179,6 +184,7 @@ class Sequential:
         *,
         loss: str | Loss = "cross_entropy",
         implementation: str = "fast",
+        fuse: bool = True,
     ) -> None:
         if not layers:
             raise ConfigError(explain("Sequential", "layers", "hold at least one layer", "none"))
@@ -189,10 +195,12 @@ class Sequential:
         self.params: dict[str, np.ndarray] = {}
         self.buffers: dict[str, np.ndarray] = {}
         self.input_shape: Shape = ()
-        self._pairs = [pairs.pair(layer.pair, implementation) for layer in self.layers]
+        self._steps = plan_steps(self.layers, implementation, fuse)
+        self._single_steps = plan_steps(self.layers, implementation, fuse=False)
         self._penalised = [f"{each.name}.{key}" for each in self.layers for key in each.penalised]
-        trainable = [i for i, layer in enumerate(self.layers) if layer.parameters]
+        trainable = [i for i, step in enumerate(self._steps) if step.trainable]
         self._first = trainable[0] if trainable else 0  # nothing before it needs a gradient
+        self._workspace = Workspace()
 
     def init(
         self,
@@ -261,7 +269,8 @@ class Sequential:
         rng : numpy.random.Generator, optional
             Needed in training by networks with dropout.
         observe : callable, optional
-            Called as ``observe(layer_name, output)`` after each layer.
+            Called as ``observe(layer_name, output)`` after each layer; layers are then computed
+            one by one.
 
         Returns
         -------
@@ -273,7 +282,9 @@ class Sequential:
         ShapeError
             If `x` has not the shape that `init` was given.
         """
-        return self._run_forward(x, Mode(training, rng), observe)[0]
+        with self._workspace:
+            steps = self._steps if observe is None else self._single_steps
+            return self._run_forward(x, Mode(training, rng), observe, steps)[0]
 
     def loss_and_grads(
         self,
@@ -298,8 +309,8 @@ class Sequential:
         rng : numpy.random.Generator, optional
             Needed by networks with dropout.
         observe : callable, optional
-            Called as ``observe(layer_name, output)`` after each layer; the last call has the
-            scores.
+            Called as ``observe(layer_name, output)`` after each layer, after each sandwich
+            where layers are computed together; the last call has the scores.
 
         Returns
         -------
@@ -315,17 +326,15 @@ class Sequential:
         InputError
             If a label is out of range.
         """
-        scores, caches = self._run_forward(x, Mode(True, rng), observe)
-        loss, dout = self.loss(scores, y)
-        grads: dict[str, np.ndarray] = {}
-        upstream: np.ndarray | None = dout
-        for i in range(len(self.layers) - 1, self._first - 1, -1):
-            layer, backward = self.layers[i], self._pairs[i][1]
-            assert upstream is not None  # only the first trainable layer skips dx
-            upstream, own = layer.backward(backward, upstream, caches[i], i > self._first)
-            for key, grad in own.items():
-                if grad is not None:
-                    grads[f"{layer.name}.{key}"] = grad
+        with self._workspace:
+            scores, caches = self._run_forward(x, Mode(True, rng), observe, self._steps)
+            loss, dout = self.loss(scores, y)
+            grads: dict[str, np.ndarray] = {}
+            upstream: np.ndarray | None = dout
+            for i in range(len(self._steps) - 1, self._first - 1, -1):
+                assert upstream is not None  # only the first trainable step skips dx
+                upstream, own = self._steps[i].backward(upstream, caches.pop(), i > self._first)
+                grads |= {key: grad for key, grad in own.items() if grad is not None}
         if l2:
             loss += self._penalty(l2)
             for key in self._penalised:
@@ -359,8 +368,7 @@ class Sequential:
         float
             Mean loss of the batch plus the penalty.
         """
-        scores, _ = self._run_forward(x, Mode(True, rng), None)
-        return self.loss(scores, y)[0] + self._penalty(l2)
+        return self.loss(self.forward(x, training=True, rng=rng), y)[0] + self._penalty(l2)
 
     def _penalty(self, l2: float) -> float:
         weights = (self.params[key] for key in self._penalised)
@@ -445,6 +453,12 @@ class Sequential:
             )
         return Summary(tuple(rows))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_workspace"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _workspace=Workspace())
+
     def _with_shapes(self, input_shape: Shape | None = None) -> Iterator[tuple[Module, Shape]]:
         """Yield each layer with the shape of its input."""
         shape = self.input_shape if input_shape is None else tuple(input_shape)
@@ -464,16 +478,15 @@ class Sequential:
             shape = following
 
     def _run_forward(
-        self, x: np.ndarray, mode: Mode, observe: Observer | None
+        self, x: np.ndarray, mode: Mode, observe: Observer | None, steps: list[Step]
     ) -> tuple[np.ndarray, list[Any]]:
         out, caches = self._checked(x), []
-        for layer, (forward, _) in zip(self.layers, self._pairs, strict=True):
-            out, cache, statistics = layer.forward(forward, out, self._tensors(layer), mode)
+        for step in steps:
+            out, cache, statistics = step.forward(out, self._tensors, mode)
             caches.append(cache)
-            for key, value in statistics.items():
-                self.buffers[f"{layer.name}.{key}"] = value
+            self.buffers.update(statistics)
             if observe is not None:
-                observe(layer.name, out)
+                observe(step.name, out)
         return out, caches
 
     def _tensors(self, layer: Module) -> dict[str, np.ndarray]:

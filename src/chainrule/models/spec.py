@@ -25,6 +25,7 @@ def build_model(
     layers: Sequence[Mapping[str, Any]] | None = None,
     loss: str | None = None,
     implementation: str = "fast",
+    fuse: bool = True,
     **options: Any,
 ) -> Sequential:
     """Build a network from a built-in name, a TOML file or a list of layer tables.
@@ -39,8 +40,10 @@ def build_model(
         Layer tables as in a TOML network; what is in the file of that name is not read then.
     loss : str, optional
         Name of the loss; default: the network's own, else the cross-entropy.
-    implementation : {"fast", "reference"}, default "fast"
+    implementation : {"fast", "numpy", "reference"}, default "fast"
         Which pairs of `chainrule.layers` compute it.
+    fuse : bool, default True
+        Compute sandwiches of layers together.
     **options
         Options of a built-in network, e.g. ``hidden=100``.
 
@@ -69,7 +72,7 @@ def build_model(
     if layers is None and name.endswith(".toml"):
         network = read_network(name)
         layers, loss = network["layers"], loss or network["loss"]
-    keywords: dict[str, Any] = {"implementation": implementation}
+    keywords: dict[str, Any] = {"implementation": implementation, "fuse": fuse}
     if loss is not None:
         keywords["loss"] = loss
     if layers is not None:

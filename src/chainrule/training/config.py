@@ -56,8 +56,10 @@ class ModelConfig(_OpenSection):
         Initial weights.
     dtype : {"float32", "float64"}, default "float32"
         Type of all arithmetic.
-    implementation : {"fast", "reference"}, default "fast"
+    implementation : {"fast", "numpy", "reference"}, default "fast"
         Which layer pairs compute it.
+    fuse : bool, default True
+        Compute sandwiches such as convolution, ReLU and pooling together.
     """
 
     name: str = "two_layer"
@@ -66,7 +68,8 @@ class ModelConfig(_OpenSection):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     init: Literal["he", "glorot"] | float = "he"
     dtype: Literal["float32", "float64"] = "float32"
-    implementation: Literal["fast", "reference"] = "fast"
+    implementation: Literal["fast", "numpy", "reference"] = "fast"
+    fuse: bool = True
 
 
 class DataConfig(_OpenSection):

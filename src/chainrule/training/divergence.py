@@ -135,7 +135,11 @@ def _origin(
             found.append(layer)
 
     if not np.isfinite(loss):
-        model.loss_and_grads(x, y, rng=np.random.default_rng(0), observe=observe)
+        rng = np.random.default_rng(0)
+        if hasattr(model, "forward"):  # layer by layer, where loss_and_grads may fuse some
+            model.forward(x, training=True, rng=rng, observe=observe)
+        else:
+            model.loss_and_grads(x, y, rng=rng, observe=observe)
         where = f"the output of layer {found[0]}" if found else "the loss"
         return where, ""
     for key in reversed(list(grads)):

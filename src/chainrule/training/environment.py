@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from chainrule import __version__
+from chainrule import __version__, kernels
 
 __all__ = ["describe_environment", "limited_threads", "session_record"]
 
@@ -41,7 +41,7 @@ def describe_environment() -> dict[str, Any]:
         "cores": _cores(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "blas": _blas(),
-        "kernels": "NumPy and BLAS (no compiled kernels in this version)",
+        "kernels": _kernels(),
     }
     commit = _git_commit()
     return record | ({"git_commit": commit} if commit else {})
@@ -60,15 +60,21 @@ def session_record(command: str, step: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``started`` (UTC), ``command``, ``step`` and ``blas`` with its threads.
+        ``started`` (UTC), ``command``, ``step``, ``kernels`` and ``blas`` with their threads.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"started": started, "command": command, "step": step, "blas": _blas()}
+    return {
+        "started": started,
+        "command": command,
+        "step": step,
+        "blas": _blas(),
+        "kernels": _kernels(),
+    }
 
 
 @contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
-    """Limit the threads of the linear algebra inside a ``with`` block.
+    """Limit the threads of the linear algebra and the kernels inside a ``with`` block.
 
     Parameters
     ----------
@@ -89,7 +95,7 @@ def limited_threads(threads: int) -> Iterator[None]:
         return
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(threads):
+    with threadpool_limits(threads), kernels.limited_threads(threads):
         yield
 
 
@@ -120,6 +126,14 @@ def _blas() -> list[dict[str, Any]]:
 
     keys = ("user_api", "internal_api", "version", "num_threads", "architecture")
     return [{key: pool[key] for key in keys if key in pool} for pool in threadpool_info()]
+
+
+def _kernels() -> str:
+    """Which kernels are used, why, and on how many threads."""
+    if kernels.active() == "none":
+        return f"NumPy and BLAS: {kernels.reason()}"
+    threads = kernels.threads()
+    return f"{kernels.active()}: {kernels.reason()} ({threads} thread{'s' * (threads > 1)})"
 
 
 def _git_commit() -> str | None:

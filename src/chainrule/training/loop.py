@@ -19,6 +19,7 @@ import numpy as np
 
 from chainrule.data import Augment, BatchIterator
 from chainrule.errors import InputError, RunError, explain
+from chainrule.models import Sequential
 from chainrule.optim import (
     ExponentialMovingAverage,
     clip_grad_norm,
@@ -290,20 +291,19 @@ class Trainer:
         if self.augment is not None:
             x = self.augment(x, self._generators["augment"])
         lr = self.schedule.lr_at(self.step)
-        observed: dict[str, Any] = {}
-        statistics = self._evaluation_due(self.step + 1)
-
-        def observe(layer: str, out: np.ndarray) -> None:
-            observed["scores"] = out
-            if statistics:
-                observed.setdefault("layers", {})[layer] = _activation_statistics(out)
-
+        outputs: list[np.ndarray] = []  # of the last layer: the scores
         loss, grads = model.loss_and_grads(
-            x, y, l2=settings.l2, rng=self._generators["model"], observe=observe
+            x,
+            y,
+            l2=settings.l2,
+            rng=self._generators["model"],
+            observe=lambda layer, out: outputs.__setitem__(slice(None), [out]),
         )
         raise_if_diverged(model, x, y, loss, grads, self.step + 1, lr, self.history.records)
         if self.config.optimizer.clip_norm is not None:
             clip_grad_norm(grads, self.config.optimizer.clip_norm)
+        statistics = self._evaluation_due(self.step + 1)
+        activations = _activations(model, x) if statistics else {}
         previous = {k: v.copy() for k, v in model.params.items()} if statistics else {}
         self.optimizer.step(model.params, grads, lr)
         if self.average is not None:
@@ -317,8 +317,8 @@ class Trainer:
             "epoch": self.step / self.steps_per_epoch,
             "loss": loss,
         }
-        if "scores" in observed and observed["scores"].ndim == 2:
-            record["accuracy"] = accuracy_of(observed["scores"], y)
+        if outputs and outputs[0].ndim == 2:
+            record["accuracy"] = accuracy_of(outputs[0], y)
         record |= {
             "lr": lr,
             "images_per_second": len(x) / max(now - before, 1e-9),
@@ -329,7 +329,7 @@ class Trainer:
                 "kind": "layers",
                 "step": self.step,
                 "epoch": record["epoch"],
-                "layers": observed.get("layers", {}),
+                "layers": activations,
                 "parameters": {
                     k: _update_statistics(old, model.params[k], grads[k])
                     for k, old in previous.items()
@@ -549,6 +549,16 @@ def _merit(record: Mapping[str, Any]) -> float:
         return float(record["val_accuracy"])
     loss = record.get("val_loss", record.get("train_loss"))
     return -math.inf if loss is None or math.isnan(loss) else -float(loss)
+
+
+def _activations(model: Model, x: np.ndarray) -> dict[str, dict[str, float]]:
+    """Describe the output of each layer of a network for a batch, in evaluation mode."""
+    found: dict[str, dict[str, float]] = {}
+    if isinstance(model, Sequential):
+        model.forward(
+            x, observe=lambda layer, out: found.update({layer: _activation_statistics(out)})
+        )
+    return found
 
 
 def _activation_statistics(out: np.ndarray) -> dict[str, float]:

@@ -156,6 +156,7 @@ def network_of(config: Config, num_classes: int) -> Sequential:
         layers=section.layers,
         loss=section.loss,
         implementation=section.implementation,
+        fuse=section.fuse,
         **section.options,
     )
     if section.label_smoothing:

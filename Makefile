@@ -1,8 +1,10 @@
 # Everything a developer or CI runs. Each target sets up what it needs in .venv, from the pinned
-# versions in constraints.txt, and does so again only when those or pyproject.toml change.
+# versions in constraints.txt, and does so again only when those, pyproject.toml or the C++ sources
+# of the kernels change.
 #
 #   make demo     train, evaluate and report a small network on the bundled digits
 #   make test     all tests
+#   make sanitize  the tests of the kernels with AddressSanitizer and UBSan (needs GCC)
 #   make check    linter, format, types, the ladder, docstrings and their examples, README code
 #   make bench    benchmarks
 #   make docs     the manual, into docs/_build/html
@@ -16,10 +18,16 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 WORKERS ?= auto
 
+# Kernels are compiled where there is a compiler. Without build isolation the pinned build tools
+# are used, and only what has changed is compiled again.
+KERNELS := CMakeLists.txt $(wildcard src/kernels/*)
+BUILD_TOOLS := scikit-build-core nanobind cmake ninja
+SANITIZED := build/sanitize
+
 # One BLAS thread a process: the tests run in parallel processes already.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test check bench docs clean setup
+.PHONY: demo test sanitize check bench docs clean setup
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.core
@@ -30,6 +38,21 @@ setup: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
+
+# In an environment of its own, which sees the packages of .venv but not chainrule's own install.
+# The page-fault test is left out: the sanitizer's allocator keeps freed memory for a while.
+sanitize: $(VENV)/.dev
+	test -e $(SANITIZED)/venv || $(BIN)/python -m venv --without-pip $(SANITIZED)/venv
+	purelib='import sysconfig; print(sysconfig.get_path("purelib"))' && \
+		site="$$($(SANITIZED)/venv/bin/python -c "$$purelib")" && \
+		$(BIN)/python -c "$$purelib" > "$$site/dependencies.pth" && \
+		CHAINRULE_REQUIRE_KERNELS=1 $(INSTALL) --no-build-isolation --no-deps --upgrade \
+			--target "$$site" --config-settings=build-dir=$(SANITIZED)/cmake \
+			--config-settings=cmake.define.CHAINRULE_SANITIZE=ON .
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 $(ONE_THREAD) \
+		$(SANITIZED)/venv/bin/python -m pytest -q -n $(WORKERS) tests/kernels \
+		--deselect tests/kernels/test_workspace.py::test_training_steps_touch_no_new_pages
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -70,12 +93,14 @@ $(BIN)/python:
 	@echo "Setting up $(VENV) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 
-$(VENV)/.core: pyproject.toml constraints.txt $(BIN)/python
+$(VENV)/.core: pyproject.toml constraints.txt $(KERNELS) $(BIN)/python
 	@echo "Installing chainrule and what it needs ..."
-	@$(INSTALL) --editable .
+	@$(INSTALL) $(BUILD_TOOLS)
+	@$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt $(BIN)/python
+$(VENV)/.dev: pyproject.toml constraints.txt $(KERNELS) $(BIN)/python
 	@echo "Installing chainrule and the developers' tools, PyTorch among them ..."
-	@$(INSTALL) --editable '.[dev]'
+	@$(INSTALL) $(BUILD_TOOLS)
+	@$(INSTALL) --no-build-isolation --editable '.[dev]'
 	@touch $(VENV)/.core $@

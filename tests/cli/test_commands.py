@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chainrule import __version__
+from chainrule import __version__, kernels
 from chainrule.cli import output
 from chainrule.data import load
 from chainrule.training import Callback, load_config
@@ -425,7 +425,12 @@ class TestInfo:
         assert (done.code, done.err) == (0, "")
         assert said["chainrule"].strip() == __version__
         assert said["numpy"].strip() == np.__version__
-        assert "kernels" in said
+        assert said["kernels"].startswith((f"{kernels.active()}: {kernels.reason()} (", "NumPy"))
+
+    def test_without_kernels(self, chainrule):
+        with kernels.use("none"):
+            said = pairs(chainrule("info").out)
+        assert said["kernels"] == "NumPy and BLAS: chosen by kernels.use"
 
     def test_json(self, chainrule):
         done = chainrule("info", "--json")

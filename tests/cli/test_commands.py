@@ -425,12 +425,16 @@ class TestInfo:
         assert (done.code, done.err) == (0, "")
         assert said["chainrule"].strip() == __version__
         assert said["numpy"].strip() == np.__version__
-        assert said["kernels"].startswith((f"{kernels.active()}: {kernels.reason()} (", "NumPy"))
+        assert (
+            said["kernels"]
+            .strip()
+            .startswith((f"{kernels.active()}: {kernels.reason()} (", "NumPy"))
+        )
 
     def test_without_kernels(self, chainrule):
         with kernels.use("none"):
             said = pairs(chainrule("info").out)
-        assert said["kernels"] == "NumPy and BLAS: chosen by kernels.use"
+        assert said["kernels"].strip() == "NumPy and BLAS: chosen by kernels.use"
 
     def test_json(self, chainrule):
         done = chainrule("info", "--json")

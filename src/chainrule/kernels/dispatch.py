@@ -31,7 +31,7 @@ def _load() -> tuple[Any, str]:
     try:
         return import_module("chainrule.kernels._kernels"), ""
     except ModuleNotFoundError:
-        return None, "installed without compiled kernels, for want of a C++17 compiler"
+        return None, "installed without compiled kernels, because no C++17 compiler built them"
     except ImportError as error:
         return None, f"the compiled kernels could not be loaded ({error})"
 

@@ -493,4 +493,65 @@ void winograd_backward(const Shape& s, const T* x, const T* weight, const T* dy,
   }
 }
 
+// ---- which of the two ---------------------------------------------------------------------------
+
+constexpr int64_t kLookAt = 1 << 16;  // elements
+
+template <class T>
+struct Look {
+  const T* from;
+  int64_t count;
+  bool* immoderate;  // of each part
+  void operator()(int64_t part) const {
+    constexpr int64_t L = lanes<T>;
+    const int64_t first = part * kLookAt, last = least(count, first + kLookAt);
+    const Vec<T> most = broadcast(T(1e15));
+    auto wrong = most < most;
+    int64_t i = first;
+    for (; i + L <= last; i += L) {
+      const Vec<T> v = load(from + i);
+      wrong |= ~((v < most) & (-v < most));  // also where v is NaN
+    }
+    bool any = false;
+    for (int k = 0; k < L; ++k) any |= wrong[k] != 0;
+    for (; i < last; ++i) any |= !(from[i] < T(1e15) && -from[i] < T(1e15));
+    immoderate[part] = any;
+  }
+};
+
+// Whether all values are so small that no sum of the transforms can overflow: then the transforms
+// neither make nor lose infinities.
+template <class T>
+bool moderate(const T* from, int64_t count, int threads) {
+  const int64_t parts = (count + kLookAt - 1) / kLookAt;
+  bool* wrong = scratch_of<bool>(kOffsets, parts + 1);
+  Look<T> look{from, count, wrong};
+  parallel(parts, threads, look);
+  for (int64_t i = 0; i < parts; ++i)
+    if (wrong[i]) return false;
+  return true;
+}
+
+template <class T>
+void convolution_forward(const Shape& s, const T* x, const T* weight, const T* bias, T* y,
+                         uint8_t* winner, bool relu, bool winograd, int threads) {
+  if (winograd && winograd_fits(s) && (!winner || (s.oh % 2 == 0 && s.ow % 2 == 0)) &&
+      moderate(weight, s.f * s.c * 9, threads) && moderate(x, s.n * s.c * s.h * s.w, threads))
+    winograd_forward(s, x, weight, bias, y, winner, relu, threads);
+  else
+    conv_forward(s, x, weight, bias, y, winner, relu, threads);
+}
+
+template <class T>
+bool convolution_backward(const Shape& s, const T* x, const T* weight, const T* dy, const T* y,
+                          const uint8_t* winner, T* dx, T* dweight, T* dbias, bool winograd,
+                          int threads) {
+  const int64_t out = winner ? (s.oh / 2) * (s.ow / 2) : s.oh * s.ow;
+  if (!winograd || !winograd_fits(s) || !moderate(weight, s.f * s.c * 9, threads) ||
+      !moderate(x, s.n * s.c * s.h * s.w, threads) || !moderate(dy, s.n * s.f * out, threads))
+    return conv_backward(s, x, weight, dy, y, winner, dx, dweight, dbias, threads);
+  winograd_backward(s, x, weight, dy, y, winner, dx, dweight, dbias, threads);
+  return true;
+}
+
 }  // namespace

@@ -5,7 +5,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,11 +35,15 @@ void require(bool holds, const char* what) {
   if (!holds) throw nb::value_error(what);
 }
 
-template <class Array>
-bool has_shape(const Array& array, std::array<int64_t, 4> shape) {
-  for (size_t i = 0; i < shape.size(); ++i)
-    if (static_cast<int64_t>(array.shape(i)) != shape[i]) return false;
-  return reinterpret_cast<uintptr_t>(array.data()) % (array.itemsize()) == 0;
+// That an array, unless it is None, has this shape and is aligned.
+template <class Array, size_t N>
+void require_shape(const Array& array, const char* name, const int64_t (&shape)[N]) {
+  if (!array.is_valid()) return;
+  bool same = array.ndim() == N;
+  for (size_t i = 0; same && i < N; ++i) same = static_cast<int64_t>(array.shape(i)) == shape[i];
+  if (!same) throw nb::value_error((std::string(name) + " has the wrong shape").c_str());
+  if (reinterpret_cast<uintptr_t>(array.data()) % array.itemsize() != 0)
+    throw nb::value_error((std::string(name) + " is not aligned").c_str());
 }
 
 template <class Array>
@@ -71,8 +74,8 @@ ConvShape conv_shape(const In<T, 4>& x, const In<T, 4>& weight, int64_t stride_h
   require(s.sh > 0 && s.sw > 0 && s.ph >= 0 && s.pw >= 0, "stride or padding out of range");
   require(s.h + 2 * s.ph >= s.kh && s.w + 2 * s.pw >= s.kw, "x is smaller than the filters");
   s.oh = (s.h + 2 * s.ph - s.kh) / s.sh + 1, s.ow = (s.w + 2 * s.pw - s.kw) / s.sw + 1;
-  require(has_shape(x, {s.n, s.c, s.h, s.w}), "x is not aligned");
-  require(has_shape(weight, {s.f, s.c, s.kh, s.kw}), "weight does not fit x");
+  require_shape(x, "x", {s.n, s.c, s.h, s.w});
+  require_shape(weight, "weight", {s.f, s.c, s.kh, s.kw});
   return s;
 }
 
@@ -84,10 +87,9 @@ void conv_forward(const Kernels& kernels, In<T, 4> x, In<T, 4> weight, In<T, 1> 
   const bool pool = winner.is_valid();
   const int64_t gh = pool ? s.oh / 2 : s.oh, gw = pool ? s.ow / 2 : s.ow;
   require(gh > 0 && gw > 0, "the convolution is smaller than the pooling window");
-  require(has_shape(y, {s.n, s.f, gh, gw}), "y has the wrong shape");
-  require(!pool || has_shape(winner, {s.n, s.f, gh, gw}), "winner has the wrong shape");
-  require(!bias.is_valid() || static_cast<int64_t>(bias.shape(0)) == s.f,
-          "bias has the wrong shape");
+  require_shape(bias, "bias", {s.f});
+  require_shape(y, "y", {s.n, s.f, gh, gw});
+  require_shape(winner, "winner", {s.n, s.f, gh, gw});
   functions<T>(kernels).conv_forward(s, x.data(), weight.data(), data_or_null(bias), y.data(),
                                      data_or_null(winner), relu, threads);
 }
@@ -100,13 +102,12 @@ bool conv_backward(const Kernels& kernels, In<T, 4> dy, In<T, 4> x, In<T, 4> wei
   const ConvShape s = conv_shape<T>(x, weight, stride_h, stride_w, pad_h, pad_w);
   const bool pool = winner.is_valid();
   const int64_t gh = pool ? s.oh / 2 : s.oh, gw = pool ? s.ow / 2 : s.ow;
-  require(has_shape(dy, {s.n, s.f, gh, gw}), "dy has the wrong shape");
-  require(!y.is_valid() || has_shape(y, {s.n, s.f, s.oh, s.ow}), "y has the wrong shape");
-  require(!pool || has_shape(winner, {s.n, s.f, gh, gw}), "winner has the wrong shape");
-  require(!dx.is_valid() || has_shape(dx, {s.n, s.c, s.h, s.w}), "dx has the wrong shape");
-  require(has_shape(dweight, {s.f, s.c, s.kh, s.kw}), "dweight has the wrong shape");
-  require(!dbias.is_valid() || static_cast<int64_t>(dbias.shape(0)) == s.f,
-          "dbias has the wrong shape");
+  require_shape(dy, "dy", {s.n, s.f, gh, gw});
+  require_shape(y, "y", {s.n, s.f, s.oh, s.ow});
+  require_shape(winner, "winner", {s.n, s.f, gh, gw});
+  require_shape(dx, "dx", {s.n, s.c, s.h, s.w});
+  require_shape(dweight, "dweight", {s.f, s.c, s.kh, s.kw});
+  require_shape(dbias, "dbias", {s.f});
   return functions<T>(kernels).conv_backward(
       s, x.data(), weight.data(), dy.data(), data_or_null(y), data_or_null(winner),
       data_or_null(dx), dweight.data(), data_or_null(dbias), threads);

@@ -180,14 +180,13 @@ def test_it_keeps_at_most_twice_what_was_in_use() -> None:
 
 
 def test_the_least_recently_used_memory_goes_first() -> None:
-    with kernels.Workspace(max_bytes=3 * 4096 * 10) as workspace:
-        sizes = (9 * 4096, 10 * 4096)
-        old, new = (make((size,), np.uint8) for size in sizes)
-        where = address(new)
-        del old, new
-        make((16 * 4096,), np.uint8)
-        assert address(make((10 * 4096,), np.uint8)) == where
-        assert workspace.bytes_free + workspace.bytes_in_use <= 3 * 4096 * 10
+    page = 4096
+    with kernels.Workspace(max_bytes=30 * page) as workspace:
+        first, second = make((9 * page,), np.uint8), make((10 * page,), np.uint8)
+        del first, second
+        assert workspace.bytes_free == 19 * page
+        make((16 * page,), np.uint8)
+        assert workspace.bytes_free == (10 + 16) * page
 
 
 def test_arrays_in_use_may_exceed_the_bound() -> None:

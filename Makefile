@@ -4,7 +4,7 @@
 #
 #   make demo     train, evaluate and report a small network on the bundled digits
 #   make test     all tests
-#   make sanitize  the tests of the kernels with AddressSanitizer and UBSan (needs GCC)
+#   make sanitize the kernels' tests with AddressSanitizer and UBSan (needs GCC)
 #   make check    linter, format, types, the ladder, docstrings and their examples, README code
 #   make bench    benchmarks
 #   make docs     the manual, into docs/_build/html
@@ -40,7 +40,8 @@ test: $(VENV)/.dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
 
 # In an environment of its own, which sees the packages of .venv but not chainrule's own install.
-# The page-fault test is left out: the sanitizer's allocator keeps freed memory for a while.
+# The page-fault test is left out: the sanitizer's allocator keeps freed memory for a while. What a
+# sanitizer says goes to a file, as pytest would lose it with the process.
 sanitize: $(VENV)/.dev
 	test -e $(SANITIZED)/venv || $(BIN)/python -m venv --without-pip $(SANITIZED)/venv
 	purelib='import sysconfig; print(sysconfig.get_path("purelib"))' && \
@@ -49,10 +50,13 @@ sanitize: $(VENV)/.dev
 		CHAINRULE_REQUIRE_KERNELS=1 $(INSTALL) --no-build-isolation --no-deps --upgrade \
 			--target "$$site" --config-settings=build-dir=$(SANITIZED)/cmake \
 			--config-settings=cmake.define.CHAINRULE_SANITIZE=ON .
+	rm -f $(SANITIZED)/report.*
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 $(ONE_THREAD) \
+		ASAN_OPTIONS=detect_leaks=0:log_path=$(SANITIZED)/report \
+		UBSAN_OPTIONS=print_stacktrace=1:log_path=$(SANITIZED)/report $(ONE_THREAD) \
 		$(SANITIZED)/venv/bin/python -m pytest -q -n $(WORKERS) tests/kernels --ignore tests/kernels/test_build.py \
-		--deselect tests/kernels/test_workspace.py::test_training_steps_touch_no_new_pages
+		--deselect tests/kernels/test_workspace.py::test_training_steps_touch_no_new_pages || \
+		{ cat $(SANITIZED)/report.*; exit 1; }
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -17,6 +17,13 @@
 namespace chainrule {
 namespace {
 
+// AddressSanitizer sees what runs over the end of memory only where no slack follows.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kExact = true;
+#else
+constexpr bool kExact = false;
+#endif
+
 struct Arena {
   struct Piece {
     void* memory = nullptr;
@@ -168,7 +175,8 @@ void* allocate(size_t size) {
   // TLB holds.
   constexpr size_t kHuge = size_t{2} << 20;
   const bool large = size >= kHuge / 4;
-  const size_t unit = large ? kHuge : 64, whole = (size + unit - 1) / unit * unit;
+  const size_t unit = large ? kHuge : 64;
+  const size_t whole = kExact ? size : (size + unit - 1) / unit * unit;
   void* memory = nullptr;
   if (whole < size || posix_memalign(&memory, unit, whole) != 0) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
@@ -179,8 +187,9 @@ void* allocate(size_t size) {
 
 void* scratch(int slot, size_t bytes) {
   Arena::Piece& piece = arena.pieces[slot];
-  if (piece.size < bytes + 256) {
-    const size_t size = bytes + bytes / 4 + 4096;
+  constexpr size_t kBehind = 256;
+  if (kExact ? piece.size != bytes + kBehind : piece.size < bytes + kBehind) {
+    const size_t size = bytes + kBehind + (kExact ? 0 : bytes / 4 + 4096);
     std::free(piece.memory);
     piece = {};
     piece.memory = allocate(size);

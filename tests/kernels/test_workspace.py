@@ -231,5 +231,4 @@ def test_training_steps_touch_no_new_pages() -> None:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             step()
             faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    assert faults[0] > 500  # the arrays of a step are new in the first one
     assert np.median(faults[5:]) <= 2

@@ -26,7 +26,7 @@ HEAVY = {
     "torch",
 }
 COMMANDS = [[], ["train"], ["evaluate"], ["predict"], ["sanity"], ["report"], ["runs"]]
-COMMANDS += [["data"], ["data", "list"], ["data", "fetch"], ["data", "info"], ["info"]]
+COMMANDS += [["data"], ["data", "list"], ["data", "fetch"], ["data", "info"], ["info"], ["bench"]]
 
 
 def loaded_by(code: str, *arguments: str) -> set[str]:

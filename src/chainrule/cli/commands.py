@@ -154,6 +154,34 @@ def _runs(options: Namespace) -> int:
     return 0
 
 
+def _bench(options: Namespace) -> int:
+    """Compare speed and memory with PyTorch's."""
+    from chainrule.bench import run_benchmarks
+    from chainrule.cli import output
+    from chainrule.records import write_json
+
+    if options.figure is not None:  # what cannot be written is refused before anything is timed
+        from chainrule.report import benchmark_figure, figure_format, save_figure
+
+        figure_format(options.figure)
+    record = run_benchmarks(
+        options.what,
+        dtype=options.dtype,
+        rounds=options.rounds,
+        threads=options.threads,
+        quick=options.quick,
+        message=output.say,
+    )
+    output.show_benchmarks(record)
+    if options.json is not None:
+        write_json(Path(options.json), record)
+        output.say(f"results written to {options.json}")
+    if options.figure is not None:
+        save_figure(benchmark_figure(record), options.figure)
+        output.say(f"figure written to {options.figure}")
+    return 0
+
+
 def _info(options: Namespace) -> int:
     """Describe what chainrule runs on."""
     from chainrule.cli import output
@@ -325,6 +353,53 @@ COMMANDS = (
             argument("name", metavar="NAME", help="a data set, .npz file or folder of images"),
             DATA_DIR,
             JSON,
+        ),
+    ),
+    Command(
+        "bench",
+        "Compare speed and memory with PyTorch's, results first.",
+        "[CASE ...] [options]",
+        _bench,
+        (
+            argument(
+                "what",
+                metavar="CASE",
+                nargs="*",
+                help="conv, conv_no_dx, conv_relu_pool, max_pool2d, batch_norm_relu, "
+                "softmax_regression, step, update, course; or one such as conv/S1 (default: all)",
+            ),
+            argument(
+                "--dtype",
+                type=choice("float32", "float64", "both"),
+                default="both",
+                metavar="DTYPE",
+                help="float32, float64 or both (default)",
+            ),
+            argument(
+                "--rounds",
+                metavar="N",
+                type=int,
+                default=15,
+                help="turns of each, of which the median counts (default: 15)",
+            ),
+            argument(
+                "--threads",
+                metavar="N",
+                type=int,
+                default=2,
+                help="threads of chainrule and of PyTorch (default: 2)",
+            ),
+            argument("--json", metavar="FILE", help="write all results, for programs"),
+            argument("--figure", metavar="FILE", help="draw the ratios: .png, .svg or .pdf"),
+            argument(
+                "--quick",
+                action="store_true",
+                help="three rounds of small sizes, to see that everything works",
+            ),
+        ),
+        (
+            "chainrule bench --json results.json --figure ratios.svg",
+            "chainrule bench conv/S4 step --dtype float32",
         ),
     ),
     Command(

@@ -26,6 +26,7 @@ from chainrule.training.runs import Prepared
 __all__ = [
     "callbacks",
     "say",
+    "show_benchmarks",
     "show_checks",
     "show_datasets",
     "show_evaluation",
@@ -227,6 +228,88 @@ def show_runs(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     _table(header, cells, right=(2, 3, 4, 5, 6), needed=3)
 
 
+def show_benchmarks(record: Mapping[str, Any]) -> None:
+    """Show times, ratios, training steps and what the course states, as tables.
+
+    Parameters
+    ----------
+    record : mapping
+        From `chainrule.bench.run_benchmarks`.
+    """
+    environment, settings = record["environment"], record["settings"]
+    peaks = record["machine"]["matmul_gflops"]
+    _pairs(
+        [
+            ("cpu", environment["cpu"]),
+            ("kernels", record["kernels"]),
+            ("torch", f"{environment['packages']['torch']} ({record['torch_cpu_capability']})"),
+            ("threads", f"{settings['threads']}"),
+            ("rounds", f"{settings['rounds']}"),
+            *((f"{name} peak", f"{peak:.0f} GFLOP/s") for name, peak in peaks.items()),
+        ]
+    )
+    opponents = {"eager": "eager", "channels_last": "ch. last", "tuned_allocator": "tuned"}
+    if cases := record["cases"]:
+        sys.stdout.write("\n")
+        header = ["case", "dtype", "ms", "eager/ours", "best/ours", "GFLOP/s", "of peak"]
+        header += [f"{name} ms" for name in opponents.values()]
+        cells = [
+            (
+                case["name"],
+                case["dtype"],
+                _milliseconds(case["forms"]["chainrule"]),
+                f"{case['ratio_to_eager']:.2f}",
+                f"{case['ratio_to_best']:.2f}",
+                f"{case['gflops']:.1f}" if "gflops" in case else "-",
+                f"{case['of_peak']:.0%}" if "of_peak" in case else "-",
+                *(_milliseconds(case["forms"].get(form)) for form in opponents),
+            )
+            for case in cases
+        ]
+        _table(header, cells, right=range(2, len(header)), needed=7)
+    for case in cases:
+        if "times_floor" in case:
+            floor = case["floor"]
+            sys.stdout.write(
+                f"\n{case['name']}: {case['times_floor']:.2f} times the floor of "
+                f"{1e3 * floor['seconds']:.1f} ms, the larger of "
+                f"{1e3 * floor['reading_seconds']:.1f} ms for reading X once at "
+                f"{floor['read_gb_per_second']:.1f} GB/s and "
+                f"{1e3 * floor['computing_seconds']:.1f} ms for the arithmetic at the peak\n"
+            )
+    _show_steps([case for case in cases if "images_per_second" in case])
+    if course := record["course"]:
+        sys.stdout.write("\n")
+        keys = ("naive", "fast", "chainrule")
+        speeds = [(row["what"], *(f"{1e3 * row[key]:.3f}" for key in keys)) for row in course]
+        titles = ("course, float64", "its naive ms", "its fast ms", "ours ms")
+        _table(titles, speeds, right=(1, 2, 3))
+        sys.stdout.write("The course's times are those it states, on a machine of its own.\n")
+    for note in record["notes"]:
+        say(note)
+
+
+def _show_steps(steps: Sequence[Mapping[str, Any]]) -> None:
+    """Show what training steps come to, in images a second and in memory."""
+    if not steps:
+        return
+    sys.stdout.write("\n")
+    cells = [
+        (
+            step["name"],
+            form,
+            f"{rate:,.0f}",
+            f"{step['memory_bytes'][form] / 2**20:,.1f}" if form in step["memory_bytes"] else "-",
+        )
+        for step in steps
+        for form, rate in step["images_per_second"].items()
+    ]
+    _table(("training", "by", "images/s", "peak MiB"), cells, right=(2, 3))
+    for step in steps:
+        if step["epoch_seconds"] is not None:
+            sys.stdout.write(f"{step['name']}: {step['epoch_seconds']:.1f} s for 980 steps\n")
+
+
 def show_info(record: Mapping[str, Any], as_json: bool) -> None:
     """Show versions, CPU and kernels."""
     if as_json:
@@ -305,6 +388,10 @@ def _console() -> Console:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def _milliseconds(times: Mapping[str, Any] | None) -> str:
+    return "-" if times is None else f"{1e3 * times['median']:.3f}"
 
 
 def _count(number: int, what: str) -> str:

@@ -6,6 +6,7 @@ Importing this room loads matplotlib, so the command line imports it only when i
 
 from __future__ import annotations
 
+from chainrule.report.benchmarks import benchmark_figure
 from chainrule.report.charts import smooth
 from chainrule.report.curves import (
     activation_statistics,
@@ -14,7 +15,13 @@ from chainrule.report.curves import (
     update_ratios,
 )
 from chainrule.report.events import write_tensorboard
-from chainrule.report.files import ReportFiles, make_report, run_figures
+from chainrule.report.files import (
+    ReportFiles,
+    figure_format,
+    make_report,
+    run_figures,
+    save_figure,
+)
 from chainrule.report.grid import image_grid
 from chainrule.report.pictures import mistakes, weights
 from chainrule.report.scores import class_accuracy, confusion_matrix
@@ -22,14 +29,17 @@ from chainrule.report.scores import class_accuracy, confusion_matrix
 __all__ = [
     "ReportFiles",
     "activation_statistics",
+    "benchmark_figure",
     "class_accuracy",
     "compare_runs",
     "confusion_matrix",
+    "figure_format",
     "image_grid",
     "learning_curves",
     "make_report",
     "mistakes",
     "run_figures",
+    "save_figure",
     "smooth",
     "update_ratios",
     "weights",

@@ -18,7 +18,7 @@ from chainrule.report.page import render_page
 from chainrule.report.pictures import mistakes, weights
 from chainrule.report.scores import class_accuracy, confusion_matrix
 
-__all__ = ["ReportFiles", "make_report", "run_figures"]
+__all__ = ["ReportFiles", "figure_format", "make_report", "run_figures", "save_figure"]
 
 _FORMATS = ("png", "svg", "pdf")
 _DPI = 150
@@ -175,3 +175,65 @@ def _encoded(figure: Figure, suffix: str) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format=suffix, dpi=_DPI, metadata={date: None} if date else None)
     return stream.getvalue()
+
+
+def figure_format(path: str | Path) -> str:
+    """Return the format that the name of a picture's file asks for.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where the picture is to be.
+
+    Returns
+    -------
+    {"png", "svg", "pdf"}
+        The suffix, in lower case.
+
+    Raises
+    ------
+    ConfigError
+        If the suffix is another.
+
+    Examples
+    --------
+    >>> figure_format("ratios.SVG")
+    'svg'
+    """
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in _FORMATS:
+        endings = " or ".join(f".{name}" for name in _FORMATS)
+        raise ConfigError(
+            explain("figure", "the file's name", f"end in {endings}", repr(str(path)))
+        )
+    return suffix
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure to a file of its own.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        From a function of this room.
+    path : str or Path
+        Its suffix is the format; see `figure_format`.
+
+    Raises
+    ------
+    ConfigError
+        If the suffix is not known.
+    RunError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from chainrule.report import class_accuracy
+    >>> path = Path(tempfile.mkdtemp(), "accuracy.svg")
+    >>> save_figure(class_accuracy(np.eye(2), ["cat", "dog"]), path)
+    >>> path.is_file()
+    True
+    """
+    write_atomically(Path(path), _encoded(figure, figure_format(path)))

@@ -281,7 +281,7 @@ def test_other_threads_run_meanwhile() -> None:
     thread = threading.Thread(target=tick)
     thread.start()
     start = time.perf_counter()
-    chosen.conv_forward(x, weight, None, out, None, 1, 1, 1, 1, False, 1)
+    chosen.conv_forward(x, weight, None, out, None, 1, 1, 1, 1, False, False, 1)
     end = time.perf_counter()
     done.set()
     thread.join()
@@ -348,7 +348,7 @@ def test_the_module_refuses_what_would_leave_its_arrays(name: str) -> None:
     with kernels.use(name):
         chosen = kernels.current()
         assert chosen is not None
-        chosen.conv_forward(x, weight, None, out, None, *geometry, False, 1)
+        chosen.conv_forward(x, weight, None, out, None, *geometry, False, False, 1)
         for arguments, message in [
             ((x, weight[:, :2].copy(), None, out, None, *geometry), "weight has the wrong shape"),
             ((x, weight, None, out[:1], None, *geometry), "y has the wrong shape"),
@@ -360,16 +360,16 @@ def test_the_module_refuses_what_would_leave_its_arrays(name: str) -> None:
             ((x, weight, unaligned(x[0, 0, 0, :4]), out, None, *geometry), "bias is not aligned"),
         ]:
             with pytest.raises(ValueError, match=message):
-                chosen.conv_forward(*arguments, False, 1)
+                chosen.conv_forward(*arguments, False, False, 1)
         for wrong in (x[:, ::-1], x.astype(np.float64), x.astype(np.int32), x[0]):
             with pytest.raises(TypeError, match="incompatible function arguments"):
-                chosen.conv_forward(wrong, weight, None, out, None, *geometry, False, 1)
+                chosen.conv_forward(wrong, weight, None, out, None, *geometry, False, False, 1)
         read_only = out.copy()
         read_only.flags.writeable = False
         with pytest.raises(TypeError, match="incompatible function arguments"):
-            chosen.conv_forward(x, weight, None, read_only, None, *geometry, False, 1)
+            chosen.conv_forward(x, weight, None, read_only, None, *geometry, False, False, 1)
         dx, dweight = np.empty_like(x), np.empty_like(weight)
-        assert chosen.conv_backward(out, x, weight, None, None, dx, dweight, None, *geometry, 1)
+        assert chosen.conv_backward(out, x, weight, None, None, dx, dweight, None, *geometry, False, 1)
         for arguments, message in [
             ((out[:1], x, weight, None, None, dx, dweight, None), "dy has the wrong shape"),
             ((out, x, weight, out[:1], None, dx, dweight, None), "y has the wrong shape"),
@@ -378,4 +378,4 @@ def test_the_module_refuses_what_would_leave_its_arrays(name: str) -> None:
             ((out, x, weight, None, None, dx, dweight, dx[0, 0, 0]), "dbias has the wrong shape"),
         ]:
             with pytest.raises(ValueError, match=message):
-                chosen.conv_backward(*arguments, *geometry, 1)
+                chosen.conv_backward(*arguments, *geometry, False, 1)

@@ -15,6 +15,8 @@ from chainrule.kernels.dispatch import (
     set_threads,
     threads,
     use,
+    winograd,
+    winograd_allowed,
 )
 from chainrule.kernels.workspace import Workspace, empty
 
@@ -29,4 +31,6 @@ __all__ = [
     "set_threads",
     "threads",
     "use",
+    "winograd",
+    "winograd_allowed",
 ]

@@ -23,6 +23,8 @@ __all__ = [
     "set_threads",
     "threads",
     "use",
+    "winograd",
+    "winograd_allowed",
 ]
 
 
@@ -55,6 +57,7 @@ def _default_threads() -> int:
 _active = next(iter(_SETS), "none")
 _forced = False
 _threads = _default_threads()
+_winograd = True
 
 
 def instruction_sets() -> tuple[str, ...]:
@@ -166,6 +169,55 @@ def use(name: str) -> Iterator[None]:
         yield
     finally:
         _active, _forced = before
+
+
+def winograd_allowed() -> bool:
+    """Tell whether convolutions may use Winograd's algorithm.
+
+    Returns
+    -------
+    bool
+        True unless `winograd` says otherwise.
+
+    Examples
+    --------
+    >>> winograd_allowed()
+    True
+    """
+    return _winograd
+
+
+@contextmanager
+def winograd(allowed: bool) -> Iterator[None]:
+    """Allow or forbid Winograd's algorithm inside a ``with`` block, in all threads.
+
+    Parameters
+    ----------
+    allowed : bool
+        Whether 3 x 3 convolutions with stride 1 and at least 16 channels on both sides may be
+        computed by minimal filtering F(2 x 2, 3 x 3), with 2.25 times fewer multiplications.
+
+    Yields
+    ------
+    None
+
+    Notes
+    -----
+    Its rounding error is of the size of the direct sum's (docs/decisions.md has numbers). Numbers
+    too large for its intermediate sums are noticed, and those arrays go the direct way.
+
+    Examples
+    --------
+    >>> with winograd(False):
+    ...     winograd_allowed()
+    False
+    """
+    global _winograd
+    before, _winograd = _winograd, allowed
+    try:
+        yield
+    finally:
+        _winograd = before
 
 
 def threads() -> int:

@@ -11,7 +11,8 @@ NumPy otherwise. `PAIRS` lists them, `pair` looks one up. Results have the dtype
 float64), arguments are never modified, and caches refer to arguments instead of copying them, so
 leave those as they are between forward and backward. The losses return
 ``loss, cache``, and their backward takes the cache alone; batch normalisation returns its new
-running statistics as a third value.
+running statistics as a third value. `softmax_regression` is no pair: it gives the loss of a linear
+classifier and its gradient in one pass over the data.
 """
 
 from chainrule.layers._pairs import PAIRS, Pair, pair
@@ -20,8 +21,6 @@ from chainrule.layers.activations import (
     gelu_forward,
     leaky_relu_backward,
     leaky_relu_forward,
-    relu_backward,
-    relu_forward,
     sigmoid_backward,
     sigmoid_forward,
     silu_backward,
@@ -30,6 +29,8 @@ from chainrule.layers.activations import (
     tanh_forward,
 )
 from chainrule.layers.compiled import (
+    batch_norm_backward,
+    batch_norm_forward,
     conv2d_backward,
     conv2d_forward,
     conv_bn_relu_backward,
@@ -38,6 +39,12 @@ from chainrule.layers.compiled import (
     conv_relu_forward,
     conv_relu_pool_backward,
     conv_relu_pool_forward,
+    cross_entropy_backward,
+    cross_entropy_forward,
+    max_pool2d_backward,
+    max_pool2d_forward,
+    relu_backward,
+    relu_forward,
 )
 from chainrule.layers.dropout import (
     dropout_backward,
@@ -50,14 +57,10 @@ from chainrule.layers.linear import (
     linear_forward,
 )
 from chainrule.layers.losses import (
-    cross_entropy_backward,
-    cross_entropy_forward,
     multiclass_hinge_backward,
     multiclass_hinge_forward,
 )
 from chainrule.layers.normalization import (
-    batch_norm_backward,
-    batch_norm_forward,
     group_norm_backward,
     group_norm_forward,
     layer_norm_backward,
@@ -68,9 +71,8 @@ from chainrule.layers.pooling import (
     avg_pool2d_forward,
     global_avg_pool2d_backward,
     global_avg_pool2d_forward,
-    max_pool2d_backward,
-    max_pool2d_forward,
 )
+from chainrule.layers.regression import softmax_regression
 from chainrule.layers.sandwiches import (
     linear_relu_backward,
     linear_relu_forward,
@@ -122,6 +124,7 @@ __all__ = [
     "sigmoid_forward",
     "silu_backward",
     "silu_forward",
+    "softmax_regression",
     "tanh_backward",
     "tanh_forward",
 ]

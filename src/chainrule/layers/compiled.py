@@ -13,16 +13,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from chainrule import kernels
-from chainrule.layers import convolution, sandwiches
+from chainrule.layers import activations, convolution, losses, normalization, pooling, sandwiches
 from chainrule.layers._arrays import relu_in_place
-from chainrule.layers._checks import Cache, check_conv2d, check_dout, check_pool2d
-from chainrule.layers.normalization import batch_norm_backward, batch_norm_forward
-from chainrule.layers.pooling import max_pool2d_backward, max_pool2d_forward
+from chainrule.layers._checks import (
+    Cache,
+    check_batch_norm,
+    check_conv2d,
+    check_dout,
+    check_floats,
+    check_number,
+    check_pool2d,
+    check_scores,
+)
 
 if TYPE_CHECKING:
     from chainrule.kernels._kernels import InstructionSet
 
 __all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
     "conv2d_backward",
     "conv2d_forward",
     "conv_bn_relu_backward",
@@ -31,6 +40,12 @@ __all__ = [
     "conv_relu_forward",
     "conv_relu_pool_backward",
     "conv_relu_pool_forward",
+    "cross_entropy_backward",
+    "cross_entropy_forward",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
+    "relu_backward",
+    "relu_forward",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -94,6 +109,7 @@ def _convolve(
         winner,
         *geometry,
         relu,
+        kernels.winograd_allowed(),
         kernels.threads(),
     )
     rectified = out if relu and not pool else None
@@ -123,6 +139,7 @@ def _convolve_back(
         dweight,
         dbias,
         *cache.geometry,
+        kernels.winograd_allowed(),
         kernels.threads(),
     )
     return dx, dweight, dbias
@@ -177,6 +194,228 @@ def conv2d_backward(
     if isinstance(cache, _ConvCache):
         return _convolve_back("conv2d_backward", dout, cache, need_dx)
     return convolution.conv2d_backward(dout, cache, need_dx)
+
+
+# --- ReLU and max pooling -------------------------------------------------------------------
+
+
+class _ReluCache(NamedTuple):
+    """What backward needs of a ReLU."""
+
+    kernels: InstructionSet
+    x: np.ndarray
+
+
+@_documented_by(activations.relu_forward)
+def relu_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    chosen = kernels.current()
+    if chosen is None:
+        return activations.relu_forward(x)
+    check_floats("relu_forward", x=x)
+    x = _plain(x)
+    out = kernels.empty(x.shape, x.dtype)
+    chosen.relu_forward(x, out, kernels.threads())
+    return out, _ReluCache(chosen, x)
+
+
+@_documented_by(activations.relu_backward)
+def relu_backward(dout: np.ndarray, cache: Cache) -> np.ndarray:
+    if not isinstance(cache, _ReluCache):
+        return activations.relu_backward(dout, cache)
+    x = cache.x
+    check_dout("relu_backward", dout, x.shape, x.dtype)
+    dx = kernels.empty(x.shape, x.dtype)
+    cache.kernels.relu_backward(x, _plain(dout), dx, kernels.threads())
+    return dx
+
+
+# Windows whose elements a uint8 can count.
+_MOST_ELEMENTS = 255
+
+
+class _PoolCache(NamedTuple):
+    """What backward needs of max pooling."""
+
+    kernels: InstructionSet
+    shape: tuple[int, ...]  # of the input
+    dtype: np.dtype[Any]
+    winner: np.ndarray
+    window: tuple[int, int, int, int, int, int]  # kernel, stride, padding: rows and columns
+
+
+@_documented_by(pooling.max_pool2d_forward)
+def max_pool2d_forward(
+    x: np.ndarray,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] | None = None,
+    padding: int | tuple[int, int] = 0,
+) -> tuple[np.ndarray, Cache]:
+    chosen = kernels.current()
+    if chosen is not None:
+        kernel, strides, paddings, extent = check_pool2d(
+            "max_pool2d_forward", x, kernel_size, stride, padding
+        )
+        if kernel[0] * kernel[1] <= _MOST_ELEMENTS:
+            x = _plain(x)
+            shape = (*x.shape[:2], *extent)
+            out, winner = kernels.empty(shape, x.dtype), kernels.empty(shape, np.uint8)
+            window = (*kernel, *strides, *paddings)
+            chosen.max_pool_forward(x, out, winner, *window, kernels.threads())
+            return out, _PoolCache(chosen, x.shape, x.dtype, winner, window)
+    return pooling.max_pool2d_forward(x, kernel_size, stride, padding)
+
+
+@_documented_by(pooling.max_pool2d_backward)
+def max_pool2d_backward(dout: np.ndarray, cache: Cache) -> np.ndarray:
+    if not isinstance(cache, _PoolCache):
+        return pooling.max_pool2d_backward(dout, cache)
+    check_dout("max_pool2d_backward", dout, cache.winner.shape, cache.dtype)
+    dx = kernels.empty(cache.shape, cache.dtype)
+    cache.kernels.max_pool_backward(
+        _plain(dout), cache.winner, dx, *cache.window, kernels.threads()
+    )
+    return dx
+
+
+# --- batch normalisation --------------------------------------------------------------------
+
+
+class _NormCache(NamedTuple):
+    """What backward needs of a batch normalisation and of a ReLU that was fused with it."""
+
+    kernels: InstructionSet
+    x: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    stats: np.ndarray  # (3, C): mean, variance, 1 / sqrt(variance + eps)
+    use_batch: bool
+    relu: bool
+
+
+def _normalise(
+    chosen: InstructionSet,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    running_mean: np.ndarray,
+    running_var: np.ndarray,
+    training: bool,
+    momentum: float,
+    eps: float,
+    relu: bool,
+) -> tuple[np.ndarray, _NormCache, tuple[np.ndarray, np.ndarray]]:
+    """Run a batch normalisation, with or without ReLU behind."""
+    share, eps = check_batch_norm(
+        "batch_norm_forward", x, weight, bias, running_mean, running_var, training, momentum, eps
+    )
+    x, weight, bias = _plain(x), _plain(weight), _plain(bias)
+    count = x.size // max(x.shape[1], 1)
+    use_batch = bool(training and count > 0)
+    out = kernels.empty(x.shape, x.dtype)
+    stats = np.empty((3, x.shape[1]))
+    chosen.batch_norm_forward(
+        x,
+        weight,
+        bias,
+        None if use_batch else _plain(running_mean),
+        None if use_batch else _plain(running_var),
+        eps,
+        relu,
+        stats,
+        out,
+        kernels.threads(),
+    )
+    new_mean, new_var = running_mean.copy(), running_var.copy()
+    if use_batch:
+        unbiased = stats[1] * (count / (count - 1))
+        new_mean[...] = (1 - share) * running_mean + share * stats[0]
+        new_var[...] = (1 - share) * running_var + share * unbiased
+    cache = _NormCache(chosen, x, weight, bias, stats, use_batch, relu)
+    return out, cache, (new_mean, new_var)
+
+
+def _normalise_back(
+    where: str, dout: np.ndarray, cache: _NormCache
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Propagate a gradient through `_normalise`."""
+    x = cache.x
+    check_dout(where, dout, x.shape, x.dtype)
+    dx = kernels.empty(x.shape, x.dtype)
+    dweight, dbias = np.empty_like(cache.weight), np.empty_like(cache.bias)
+    cache.kernels.batch_norm_backward(
+        x,
+        cache.weight,
+        cache.bias,
+        cache.stats,
+        _plain(dout),
+        cache.use_batch,
+        cache.relu,
+        dx,
+        dweight,
+        dbias,
+        kernels.threads(),
+    )
+    return dx, dweight, dbias
+
+
+@_documented_by(normalization.batch_norm_forward)
+def batch_norm_forward(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    running_mean: np.ndarray,
+    running_var: np.ndarray,
+    training: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[np.ndarray, Cache, tuple[np.ndarray, np.ndarray]]:
+    chosen = kernels.current()
+    arguments = (x, weight, bias, running_mean, running_var, training, momentum, eps)
+    if chosen is None:
+        return normalization.batch_norm_forward(*arguments)
+    return _normalise(chosen, *arguments, relu=False)
+
+
+@_documented_by(normalization.batch_norm_backward)
+def batch_norm_backward(
+    dout: np.ndarray, cache: Cache
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if isinstance(cache, _NormCache):
+        return _normalise_back("batch_norm_backward", dout, cache)
+    return normalization.batch_norm_backward(dout, cache)
+
+
+# --- cross-entropy --------------------------------------------------------------------------
+
+
+class _LossCache(NamedTuple):
+    """The gradient, which comes out of the same pass as the loss."""
+
+    dscores: np.ndarray
+
+
+@_documented_by(losses.cross_entropy_forward)
+def cross_entropy_forward(
+    scores: np.ndarray, y: np.ndarray, label_smoothing: float = 0.0
+) -> tuple[np.floating[Any], Cache]:
+    chosen = kernels.current()
+    if chosen is None:
+        return losses.cross_entropy_forward(scores, y, label_smoothing)
+    check_scores("cross_entropy_forward", scores, y)
+    smoothing = check_number("cross_entropy_forward", "label_smoothing", label_smoothing, 0, 1)
+    scores, labels = _plain(scores), _plain(y.astype(np.int64, copy=False))
+    dscores = kernels.empty(scores.shape, scores.dtype)
+    loss = chosen.cross_entropy(scores, labels, smoothing, dscores, kernels.threads())
+    return scores.dtype.type(loss), _LossCache(dscores)
+
+
+@_documented_by(losses.cross_entropy_backward)
+def cross_entropy_backward(cache: Cache, dloss: float = 1.0) -> np.ndarray:
+    if not isinstance(cache, _LossCache):
+        return losses.cross_entropy_backward(cache, dloss)
+    scale = check_number("cross_entropy_backward", "dloss", dloss)
+    dscores: np.ndarray = cache.dscores * cache.dscores.dtype.type(scale)
+    return dscores
 
 
 # --- sandwiches -----------------------------------------------------------------------------
@@ -268,20 +507,52 @@ def conv_bn_relu_forward(
     padding: int | tuple[int, int] = 0,
     groups: int = 1,
 ) -> tuple[np.ndarray, Cache, tuple[np.ndarray, np.ndarray]]:
+    chosen = kernels.current()
+    if chosen is None:
+        return sandwiches.conv_bn_relu_forward(
+            x,
+            weight,
+            bias,
+            bn_weight,
+            bn_bias,
+            running_mean,
+            running_var,
+            training,
+            momentum,
+            eps,
+            stride,
+            padding,
+            groups,
+        )
     convolved, conv_cache = conv2d_forward(x, weight, bias, stride, padding, groups)
-    out, bn_cache, running = batch_norm_forward(
-        convolved, bn_weight, bn_bias, running_mean, running_var, training, momentum, eps
+    out, bn_cache, running = _normalise(
+        chosen,
+        convolved,
+        bn_weight,
+        bn_bias,
+        running_mean,
+        running_var,
+        training,
+        momentum,
+        eps,
+        relu=True,
     )
-    positive = relu_in_place(out)
-    return out, (conv_cache, bn_cache, positive, x.dtype), running
+    return out, _ConvNormCache(conv_cache, bn_cache), running
+
+
+class _ConvNormCache(NamedTuple):
+    """What backward needs of a convolution with batch normalisation and ReLU behind."""
+
+    conv: Cache
+    norm: _NormCache
 
 
 @_documented_by(sandwiches.conv_bn_relu_backward)
 def conv_bn_relu_backward(
     dout: np.ndarray, cache: Cache, need_dx: bool = True
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
-    conv_cache, bn_cache, positive, dtype = cache
-    check_dout("conv_bn_relu_backward", dout, positive.shape, dtype)
-    dconvolved, dbn_weight, dbn_bias = batch_norm_backward(dout * positive, bn_cache)
-    dx, dweight, dbias = conv2d_backward(dconvolved, conv_cache, need_dx)
+    if not isinstance(cache, _ConvNormCache):
+        return sandwiches.conv_bn_relu_backward(dout, cache, need_dx)
+    dconvolved, dbn_weight, dbn_bias = _normalise_back("conv_bn_relu_backward", dout, cache.norm)
+    dx, dweight, dbias = conv2d_backward(dconvolved, cache.conv, need_dx)
     return dx, dweight, dbias, dbn_weight, dbn_bias

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chainrule import kernels
 from chainrule.errors import InputError, RunError, explain, nearest
 from chainrule.optim.checks import (
     BLOCK,
@@ -19,6 +21,9 @@ from chainrule.optim.checks import (
     check_same_layout,
     check_whole,
 )
+
+if TYPE_CHECKING:
+    from chainrule.kernels._kernels import InstructionSet
 
 __all__ = ["Optimizer", "Scalars", "Tensors"]
 
@@ -100,6 +105,19 @@ class Optimizer(ABC):
         `grad` is read only; the rows of `scratch` (2, size) are free to use; `step` counts this
         parameter's steps from 1.
         """
+
+    @abstractmethod
+    def _kernel(
+        self,
+        chosen: InstructionSet,
+        param: np.ndarray,
+        grad: np.ndarray,
+        state: list[np.ndarray],
+        lr: float,
+        step: int,
+        decay: float,
+    ) -> None:
+        """Do what `_rule` does, and the weight decay, on compiled kernels."""
 
     def step(
         self,
@@ -262,15 +280,25 @@ class Optimizer(ABC):
         scratch = self._scratch[param.dtype]
         decay = self.weight_decay if self.decay_bias or param.ndim > 1 else 0.0
 
-        work = param if param.flags.c_contiguous else param.copy(order="C")
-        for p, g, *s in block_views(work, np.ascontiguousarray(grad), *state):
-            decayed = scratch[0, : p.size]
-            if decay and self._decoupled_decay:
-                p *= 1.0 - lr * decay
-            elif decay:
-                np.multiply(p, decay, out=decayed)
-                decayed += g
-                g = decayed
-            self._rule(p, g, s, scratch[1:, : p.size], lr, self._steps[name])
+        work, slope = _plain(param), _plain(grad)
+        chosen = kernels.current()
+        if chosen is not None:
+            self._kernel(chosen, work, slope, state, lr, self._steps[name], decay)
+        else:
+            for p, g, *s in block_views(work, slope, *state):
+                decayed = scratch[0, : p.size]
+                if decay and self._decoupled_decay:
+                    p *= 1.0 - lr * decay
+                elif decay:
+                    np.multiply(p, decay, out=decayed)
+                    decayed += g
+                    g = decayed
+                self._rule(p, g, s, scratch[1:, : p.size], lr, self._steps[name])
         if work is not param:
             param[...] = work
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """The array itself, or a copy that is contiguous and aligned."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy(order="C")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import kernels
 from chainrule.errors import ConfigError, InputError, explain, nearest
 from chainrule.optim.base import Optimizer
 from chainrule.optim.checks import (
@@ -22,6 +23,9 @@ from chainrule.optim.checks import (
     check_keywords,
     check_number,
 )
+
+if TYPE_CHECKING:
+    from chainrule.kernels._kernels import InstructionSet
 
 __all__ = [
     "OPTIMIZERS",
@@ -139,6 +143,23 @@ class SGD(Optimizer):
             ahead = np.multiply(v, self.momentum, out=change)
             ahead += added
         param -= ahead if self.lr_in_velocity else np.multiply(ahead, lr, out=change)
+
+    def _kernel(
+        self,
+        chosen: InstructionSet,
+        param: np.ndarray,
+        grad: np.ndarray,
+        state: list[np.ndarray],
+        lr: float,
+        step: int,
+        decay: float,
+    ) -> None:
+        threads = kernels.threads()
+        if not state:
+            chosen.sgd_update(param, grad, lr, decay, threads)
+            return
+        rule = (self.momentum, self.nesterov, self.lr_in_velocity)
+        chosen.momentum_update(param, grad, state[0], lr, *rule, decay, threads)
 
 
 class Momentum(SGD):
@@ -354,6 +375,20 @@ class RMSprop(Optimizer):
         change /= root
         param -= change
 
+    def _kernel(
+        self,
+        chosen: InstructionSet,
+        param: np.ndarray,
+        grad: np.ndarray,
+        state: list[np.ndarray],
+        lr: float,
+        step: int,
+        decay: float,
+    ) -> None:
+        threads = kernels.threads()
+        rule = (self.alpha, self.eps, self.eps_inside_root)
+        chosen.rmsprop_update(param, grad, state[0], lr, *rule, decay, threads)
+
 
 class Adagrad(Optimizer):
     r"""Divide the gradient by the root of the sum of its squares so far.
@@ -428,6 +463,19 @@ class Adagrad(Optimizer):
         np.multiply(grad, lr, out=change)
         change /= root
         param -= change
+
+    def _kernel(
+        self,
+        chosen: InstructionSet,
+        param: np.ndarray,
+        grad: np.ndarray,
+        state: list[np.ndarray],
+        lr: float,
+        step: int,
+        decay: float,
+    ) -> None:
+        threads = kernels.threads()
+        chosen.adagrad_update(param, grad, state[0], lr, self.eps, decay, threads)
 
 
 class Adam(Optimizer):
@@ -523,6 +571,22 @@ class Adam(Optimizer):
         np.multiply(m, lr / (1.0 - beta1**step), out=change)
         change /= root
         param -= change
+
+    def _kernel(
+        self,
+        chosen: InstructionSet,
+        param: np.ndarray,
+        grad: np.ndarray,
+        state: list[np.ndarray],
+        lr: float,
+        step: int,
+        decay: float,
+    ) -> None:
+        threads = kernels.threads()
+        m, v = state
+        coupled, decoupled = (0.0, decay) if self._decoupled_decay else (decay, 0.0)
+        rule = (*self.betas, self.eps, step, coupled, decoupled)
+        chosen.adam_update(param, grad, m, v, lr, *rule, threads)
 
 
 class AdamW(Adam):

@@ -6,7 +6,7 @@
 #   make test     all tests
 #   make sanitize the kernels' tests with AddressSanitizer and UBSan (needs GCC)
 #   make check    linter, format, types, the ladder, docstrings and their examples, README code
-#   make bench    benchmarks
+#   make bench    speed and memory beside PyTorch's, into build/bench
 #   make docs     the manual, into docs/_build/html
 #   make clean    remove what these targets made (not runs/ and data/)
 #
@@ -17,6 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 WORKERS ?= auto
+BENCH ?=
 
 # Kernels are compiled where there is a compiler. Without build isolation the pinned build tools
 # are used, and only what has changed is compiled again.
@@ -66,11 +67,10 @@ check: $(VENV)/.dev
 		tests/test_docstrings.py tests/test_imports.py tests/test_readme.py
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --doctest-modules src
 
+# Takes half an hour of a quiet machine, and is about that machine: benchmarks/README.md says how
+# to read it. make bench BENCH="conv/S4 --quick" runs a part.
 bench: $(VENV)/.dev
-	@for script in benchmarks/bench_*.py; do \
-		[ -e "$$script" ] || { echo "There are no benchmarks yet."; break; }; \
-		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
-	done
+	$(BIN)/chainrule bench --json build/bench/results.json --figure build/bench/ratios.svg $(BENCH)
 
 docs: $(VENV)/.dev
 	rm -rf docs/api/_generated

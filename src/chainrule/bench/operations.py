@@ -11,7 +11,7 @@ from chainrule import layers
 from chainrule.bench.contest import Arrays, Case, Contest, duel, load_torch, sixteenths
 from chainrule.kernels import Workspace
 
-__all__ = ["SHAPES", "operation_cases"]
+__all__ = ["SHAPES", "ConvShape", "operation_cases"]
 
 
 class ConvShape(NamedTuple):
@@ -215,7 +215,7 @@ def _regression_case(
         }
 
         def ours() -> Arrays:
-            loss, dweight = one_pass(inputs["x"].T, inputs["y"], inputs["weight"])
+            loss, dweight = one_pass(x=inputs["x"].T, weight=inputs["weight"], y=inputs["y"])
             return {"loss": np.array(loss), "dweight": dweight}
 
         functional = load_torch().nn.functional

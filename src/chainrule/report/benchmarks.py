@@ -74,7 +74,9 @@ def benchmark_figure(record: Mapping[str, Any]) -> Figure:
         _draw(ax, some)
         title(ax, dtype)
     threads, torch = record["settings"]["threads"], record["environment"]["packages"]["torch"]
-    about = f"{record['environment']['cpu']}, {threads} threads, PyTorch {torch}"
+    about = (
+        f"{record['environment']['cpu']}, {threads} thread{'s' * (threads > 1)}, PyTorch {torch}"
+    )
     figure.suptitle(readable(about, None), fontsize=8.5, color=MUTED)
     widest = max(panels, key=lambda ax: len(ax.get_legend_handles_labels()[1]))
     legend_below(figure, widest, len(_FORMS))

@@ -287,6 +287,9 @@ class TestStopping:
         assert history.series("step", "step") == [1, 2, 3, 4, 5]
         assert history.series("step") == [5]
 
+    def test_fast_dev_run_evaluates_one_batch(self):
+        assert len(trainer(EVERYTHING | {"fast_dev_run": True}).val.x) == 12
+
     def test_fast_dev_run_of_fewer_steps(self):
         _, history = walk(fast_dev_run=True, epochs=2)
         assert history.series("step", "step") == [1, 2]

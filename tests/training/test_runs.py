@@ -199,7 +199,10 @@ class TestRepetition:
         assert weights(second) == weights(first)
         _, _, model, _ = load_run(first.path)
         assert layers_to_tables(model.layers)[0]["out_channels"] == 4
-        assert "bn1.running_mean" in model.buffers
+        saved = first.checkpoints.load("best").named("buffers")
+        assert saved["bn1.running_mean"].any()
+        for key, value in saved.items():
+            np.testing.assert_array_equal(model.buffers[key], value)
 
     def test_threads(self):
         """The same number of threads, the same bits."""

@@ -254,7 +254,7 @@ class TestBest:
                     self.kept = bits(self.trainer.model)
 
         remember = Remember()
-        settings = EVERYTHING | {"ema_decay": 0.0, "lr": 0.5, "epochs": 6}  # average = weights
+        settings = EVERYTHING | {"ema_decay": 0.0, "lr": 2.0, "epochs": 6}  # average = weights
         model = network()
         history = trainer(settings, model=model, callbacks=[remember]).fit()
         assert history.best["step"] < 24
@@ -652,3 +652,12 @@ def test_history_without_records():
     history = History()
     assert history.series("loss") == []
     assert history.best == {}
+
+
+def test_of_equal_accuracies_the_lower_loss_is_better():
+    from chainrule.training.loop import _merit
+
+    low, high = {"val_accuracy": 0.5, "val_loss": 1.0}, {"val_accuracy": 0.5, "val_loss": 2.0}
+    assert _merit(low) > _merit(high)
+    assert _merit(high | {"val_accuracy": 0.6}) > _merit(low)
+    assert _merit({"val_accuracy": 0.5, "val_loss": float("nan")}) < _merit(high)

@@ -226,6 +226,14 @@ class TestBest:
         assert history.best["val_accuracy"] == 1
         assert model.params["w"] == 1.0
 
+    def test_of_equal_accuracies_the_lower_loss(self):
+        model = walker()
+        model = FunctionModel(model._loss_and_grads, model.params, lambda params, x: np.eye(len(x)))
+        _, history = walk(model)
+        assert set(history.series("val_accuracy")) == {0.5}
+        assert history.best["step"] == 6
+        assert model.params["w"] == 3.0
+
     def test_training_loss_decides_without_validation(self):
         model = walker()
         fit(model, *line(), rng=np.random.default_rng(0), optimizer="sgd", lr=0.5, epochs=20)

@@ -63,7 +63,7 @@ def test_train_and_look(run, tmp_path):
     text = run("train_and_look.py")
     assert re.search(r"^total +4,474 ", text, re.M)
     assert len(re.findall(r"^epoch +\d+ .*val accuracy", text, re.M)) == 20
-    assert number(text, r"test accuracy ([\d.]+)%") > 96
+    assert number(text, r"test accuracy ([\d.]+)%") > 95
     for name in ("learning_curves", "filters", "confusion_matrix", "mistakes"):
         picture(tmp_path, text, f"{name}.png")
 
@@ -127,6 +127,12 @@ def test_image_filters(run, tmp_path):
     # The sky above the temple has no edges, the temple has; the flower is warm, its leaves are not.
     assert np.abs(horizontal[2:40, 250:300] - 127.5).mean() < 10
     assert np.abs(horizontal[100:140, 60:120] - 127.5).mean() > 30
+    # A horizontal edge is a change of grey from row to row, a vertical one from column to column.
+    down, across = np.gradient(grey[2:-2, 2:-2, 0])
+    for tile, along, other in ((horizontal, down, across), (vertical, across, down)):
+        slope = tile[2:-2, 2:-2, 0].ravel()
+        assert np.corrcoef(slope, -along.ravel())[0, 1] > 0.2
+        assert abs(np.corrcoef(slope, other.ravel())[0, 1]) < 0.15
     flower = rows[1][:, 4 * 324 :, 0]
     assert flower[90:130, 130:170].mean() > 200 > 128 > flower[60:90, 5:40].mean()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from chainrule.cli import main
+from chainrule.data import catalog
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,15 @@ class Done:
 def _surroundings(monkeypatch, tmp_path):
     """A folder of its own, no data sets but digits, and nothing from the developer's shell."""
     monkeypatch.chdir(tmp_path)
-    for name in ("NO_COLOR", "FORCE_COLOR", "PYTHONIOENCODING"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "PYTHONIOENCODING", "PYTHONUNBUFFERED"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CHAINRULE_DATA", str(tmp_path / "no data"))
     monkeypatch.setenv("COLUMNS", "80")
+
+    def no_network(file, folder, progress):
+        raise AssertionError(f"{file.name} would have been downloaded")
+
+    monkeypatch.setattr(catalog, "fetch_file", no_network)
 
 
 @pytest.fixture

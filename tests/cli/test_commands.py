@@ -226,6 +226,16 @@ class TestEvaluate:
             "owl           0         -  -\n"
         )
 
+    def test_letters_that_are_two_columns_wide(self, capsys):
+        record = {"split": "val", "num_examples": 2, "loss": 0.0, "accuracy": 1.0}
+        record |= {"classes": ["猫", "dog"], "confusion": [[1, 0], [0, 1]]}
+        output.show_evaluation(record, as_json=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-2:] == [
+            "猫            1    1.0000  -",
+            "dog           1    1.0000  -",
+        ]
+
     def test_json_and_another_split(self, chainrule, trained):
         done = chainrule("evaluate", "--split", "val", trained, "--json")
         assert done.json["split"] == "val"

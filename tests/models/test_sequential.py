@@ -105,6 +105,17 @@ def test_gradients_are_those_of_the_loss(case):
         np.testing.assert_allclose(grads[key] / scale, numeric / scale, 0, 1e-7, err_msg=key)
 
 
+@pytest.mark.parametrize("case", NETWORKS)
+def test_training_loss_is_the_loss_that_is_trained(case):
+    x, y = batch(classes=2)
+    for l2 in (0.0, 0.1):
+        one, two = (initialised(NETWORKS[case]) for _ in "ab")
+        loss, _ = one.loss_and_grads(x, y, l2=l2, rng=np.random.default_rng(5))
+        assert two.training_loss(x, y, l2=l2, rng=np.random.default_rng(5)) == loss
+        for key, value in one.buffers.items():
+            np.testing.assert_array_equal(two.buffers[key], value)
+
+
 def test_relative_error_would_notice_a_wrong_gradient():
     model = initialised(NETWORKS["two_layer"])
     x, y = batch()
@@ -285,6 +296,27 @@ class TestForward:
         )
         assert [name for name, _ in seen][:2] == ["pool1", "flatten1"]
         assert seen[-1][1].shape == (5, 3)
+
+    def test_nothing_is_propagated_to_the_input(self, monkeypatch):
+        """The gradient by the images, the costliest of a convolution, is of use to nobody."""
+        from chainrule.models import sequential
+
+        right, asked = sequential.pairs.pair, []
+
+        def spied(name, implementation):
+            forward, backward = right(name, implementation)
+
+            def spy(*args, **options):
+                asked.append((name, options))
+                return backward(*args, **options)
+
+            return forward, spy
+
+        monkeypatch.setattr(sequential.pairs, "pair", spied)
+        model = initialised(lambda: Sequential([Tanh(), Conv2d(2, 3), Flatten(), Linear(3)]))
+        model.loss_and_grads(*batch())
+        assert asked[1:] == [("linear", {}), ("flatten", {}), ("conv2d", {"need_dx": False})]
+        assert asked[0] == ("cross_entropy", {})
 
     def test_dropout_in_training_only(self):
         model = initialised(lambda: two_layer(3, hidden=400, dropout=0.5))

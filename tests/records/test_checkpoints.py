@@ -123,7 +123,7 @@ class TestKilledInTheMiddle:
     def test_leftovers_are_cleared_away(self, store):
         store.save(state_at(1))
         (store.folder / ".last.json.tmp").write_bytes(b"half")
-        (store.folder / ".step-00000002.safetensors.tmp").write_bytes(b"half")
+        (store.folder / ".step-00000009.safetensors.tmp").write_bytes(b"half")
         (store.folder / "step-00000002.safetensors").write_bytes(b"no manifest names it")
         again = reopened(store)
         assert_is(again.recover()[0], 1)

@@ -226,6 +226,14 @@ class TestBest:
         assert history.best["val_accuracy"] == 1
         assert model.params["w"] == 1.0
 
+    def test_of_equal_accuracies_the_lower_loss(self):
+        model = walker()
+        model = FunctionModel(model._loss_and_grads, model.params, lambda params, x: np.eye(len(x)))
+        _, history = walk(model)
+        assert set(history.series("val_accuracy")) == {0.5}
+        assert history.best["step"] == 6
+        assert model.params["w"] == 3.0
+
     def test_training_loss_decides_without_validation(self):
         model = walker()
         fit(model, *line(), rng=np.random.default_rng(0), optimizer="sgd", lr=0.5, epochs=20)
@@ -254,7 +262,7 @@ class TestBest:
                     self.kept = bits(self.trainer.model)
 
         remember = Remember()
-        settings = EVERYTHING | {"ema_decay": 0.0, "lr": 0.5, "epochs": 6}  # average = weights
+        settings = EVERYTHING | {"ema_decay": 0.0, "lr": 2.0, "epochs": 6}  # average = weights
         model = network()
         history = trainer(settings, model=model, callbacks=[remember]).fit()
         assert history.best["step"] < 24
@@ -286,6 +294,9 @@ class TestStopping:
         assert history.stopped == "fast_dev_run"
         assert history.series("step", "step") == [1, 2, 3, 4, 5]
         assert history.series("step") == [5]
+
+    def test_fast_dev_run_evaluates_one_batch(self):
+        assert len(trainer(EVERYTHING | {"fast_dev_run": True}).val.x) == 12
 
     def test_fast_dev_run_of_fewer_steps(self):
         _, history = walk(fast_dev_run=True, epochs=2)
@@ -649,3 +660,12 @@ def test_history_without_records():
     history = History()
     assert history.series("loss") == []
     assert history.best == {}
+
+
+def test_of_equal_accuracies_the_lower_loss_is_better():
+    from chainrule.training.loop import _merit
+
+    low, high = {"val_accuracy": 0.5, "val_loss": 1.0}, {"val_accuracy": 0.5, "val_loss": 2.0}
+    assert _merit(low) > _merit(high)
+    assert _merit(high | {"val_accuracy": 0.6}) > _merit(low)
+    assert _merit({"val_accuracy": 0.5, "val_loss": float("nan")}) < _merit(high)

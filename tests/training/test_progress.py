@@ -29,7 +29,7 @@ class TestProgressBar:
         lines = out.getvalue().splitlines()
         assert len(lines) == 2
         assert lines[0].startswith("epoch 1  step 4  train loss 0.")
-        assert "val acc 0." in lines[0]
+        assert " acc 0." in lines[0].partition("val loss ")[2]
         assert lines[0].endswith(" *")
         assert "\x1b" not in out.getvalue()
 
@@ -59,7 +59,7 @@ class TestProgressBar:
 
     def test_what_is_not_known_is_left_out(self):
         text = describe_evaluation({"epoch": 2.5, "step": 7, "train_loss": 0.25, "best": False})
-        assert text == "epoch 2.5  step 7  train loss 0.2500"
+        assert text == "epoch 2.5  step 7  train loss 0.25"
 
 
 class TestEnvironment:
@@ -83,16 +83,19 @@ class TestEnvironment:
         assert (record["command"], record["step"]) == ("resume", 40)
         assert record["started"].endswith("+00:00")
 
-    @pytest.mark.parametrize("threads", [1, 2])
-    def test_threads_are_limited_inside_only(self, threads):
+    def test_threads_are_limited_inside_only(self):
         from threadpoolctl import threadpool_info
 
         def blas():
-            return [p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"]
+            return {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
 
+        if not blas():
+            pytest.skip("threadpoolctl does not know this linear algebra")
         before = blas()
-        with limited_threads(threads):
-            assert all(count <= threads for count in blas())
+        with limited_threads(2):
+            assert blas() == {2}
+            with limited_threads(1):
+                assert blas() == {1}
+            with limited_threads(0):
+                assert blas() == {2}
         assert blas() == before
-        with limited_threads(0):
-            assert blas() == before

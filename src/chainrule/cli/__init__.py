@@ -54,11 +54,12 @@ def _guarded(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted.", 130)
     except BrokenPipeError:  # the reader of our output has gone, as in: chainrule runs | head -1
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return 1
     except MemoryError as error:
         return _fail(f"not enough memory. {error}", 1)
     except OSError as error:
+        _give_up_output()
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}.", 1)
     return code
@@ -88,6 +89,14 @@ def _run(words: Sequence[str]) -> int:
         sys.stdout.write(command.help())
         return 0
     return command.run(options)
+
+
+def _give_up_output() -> None:
+    """Drop what standard output does not take, before Python tries once more at its exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:

@@ -18,6 +18,8 @@ __all__ = [
     "take_splits",
 ]
 
+_ORDER = 0x9E3779B97F4A7C15  # the golden ratio in 64 bits
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -184,8 +186,9 @@ def stratified_order(y: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    The examples are shuffled by sorting the raw output of PCG64 with seed 0, a stream that NumPy
-    promises never to change. The example that then comes at rank r (from 0) among the n of its
+    The examples are shuffled by sorting the raw output of PCG64 with a fixed seed, a stream that
+    NumPy promises never to change; a seed that nobody uses for data, whose own random numbers would
+    then be sorted too. The example that then comes at rank r (from 0) among the n of its
     class gets the key ``(r + 1/2) / n``, and the keys are sorted: each class is spread evenly
     over the whole order.
 
@@ -195,7 +198,7 @@ def stratified_order(y: np.ndarray) -> np.ndarray:
     >>> sorted(y[stratified_order(y)[:3]].tolist())
     [0, 0, 1]
     """
-    shuffled = np.argsort(np.random.PCG64(0).random_raw(len(y)), kind="stable")
+    shuffled = np.argsort(np.random.PCG64(_ORDER).random_raw(len(y)), kind="stable")
     key = np.empty(len(y))
     for label in np.unique(y):
         members = np.flatnonzero(y[shuffled] == label)

@@ -171,8 +171,8 @@ def check_keywords(where: str, factory: Callable[..., Any], options: Iterable[st
     known = inspect.signature(factory).parameters
     for option in options:
         if option not in known:
-            rule = "be one of its options"
-            raise ConfigError(explain(where, option, rule, repr(option), nearest(option, known)))
+            hint = nearest(option, known)
+            raise ConfigError(f"{where}: option {option!r} is not known. {hint}")
 
 
 def check_arrays(where: str, kind: str, arrays: Mapping[str, np.ndarray], write: bool) -> None:

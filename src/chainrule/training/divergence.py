@@ -131,7 +131,7 @@ def _origin(
     found: list[str] = []
 
     def observe(layer: str, out: np.ndarray) -> None:
-        if not found and not _finite(out):
+        if not _finite(out):
             found.append(layer)
 
     if not np.isfinite(loss):

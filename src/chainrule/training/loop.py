@@ -543,12 +543,11 @@ def best_weights(checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray], dict[st
     return checkpoint.named("average") or checkpoint.named("params"), checkpoint.named("buffers")
 
 
-def _merit(record: Mapping[str, Any]) -> float:
-    """Order evaluations: by validation accuracy, else validation loss, else training loss."""
-    if "val_accuracy" in record:
-        return float(record["val_accuracy"])
+def _merit(record: Mapping[str, Any]) -> tuple[float, float]:
+    """Order evaluations by validation accuracy, then validation loss, else training loss."""
     loss = record.get("val_loss", record.get("train_loss"))
-    return -math.inf if loss is None or math.isnan(loss) else -float(loss)
+    known = loss is not None and not math.isnan(loss)
+    return float(record.get("val_accuracy", 0.0)), -float(loss) if known else -math.inf
 
 
 def _activations(model: Model, x: np.ndarray) -> dict[str, dict[str, float]]:

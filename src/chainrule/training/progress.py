@@ -29,14 +29,14 @@ def describe_evaluation(record: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> describe_evaluation({"epoch": 1.0, "step": 10, "val_accuracy": 0.5, "best": True})
-    'epoch 1  step 10  val acc 0.5000 *'
+    'epoch 1  step 10  val acc 0.500 *'
     """
-    parts = [f"epoch {record['epoch']:g}", f"step {record['step']}"]
+    parts = [f"epoch {record['epoch']:.3g}", f"step {record['step']}"]
     for split in ("train", "val"):
-        for what in ("loss", "accuracy"):
-            value = record.get(f"{split}_{what}")
-            if value is not None:
-                parts.append(f"{split} {what[:3] if what == 'accuracy' else what} {value:.4f}")
+        loss, accuracy = record.get(f"{split}_loss"), record.get(f"{split}_accuracy")
+        known = [] if loss is None else [f"loss {loss:.4g}"]
+        known += [] if accuracy is None else [f"acc {accuracy:.3f}"]
+        parts += [" ".join([split, *known])] if known else []
     return "  ".join(parts) + (" *" if record.get("best") else "")
 
 
@@ -59,11 +59,10 @@ class ProgressBar(Callback):
         self.console = Console(stderr=True) if console is None else console
         self._speed = 0.0
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
@@ -81,7 +80,7 @@ class ProgressBar(Callback):
         self._speed = speed if not self._speed else 0.95 * self._speed + 0.05 * speed
         parts = [f"epoch {record['epoch']:.1f}", f"loss {record['loss']:.4f}"]
         if "accuracy" in record:
-            parts.append(f"accuracy {record['accuracy']:.2f}")
+            parts.append(f"acc {record['accuracy']:.2f}")
         parts.append(f"{self._speed:,.0f} images/s")
         self._progress.update(self._task, completed=record["step"], status="  ".join(parts))
 

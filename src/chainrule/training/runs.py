@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import data
-from chainrule.errors import ConfigError, RunError, explain, nearest
+from chainrule.errors import ConfigError, DivergedError, RunError, explain, nearest
 from chainrule.models import Sequential, build_model, make_loss, read_network
 from chainrule.records import (
     MetricsLog,
@@ -376,8 +376,12 @@ def _run(
         if checkpoint is not None:
             trainer.restore(checkpoint)
         _add_session(run, command, trainer.step)
-        with _stop_on_signal(trainer):
-            history = trainer.fit()
+        try:
+            with _stop_on_signal(trainer):
+                history = trainer.fit()
+        except DivergedError:
+            _end_session(run, "diverged")
+            raise
     if history.stopped != "interrupted" and len(prepared.val.x):
         _write_evaluation(run, prepared.model, "val", prepared.splits, prepared.val)
     return TrainedRun(run, history, prepared.model)
@@ -599,6 +603,8 @@ def _describe(run: RunDirectory) -> dict[str, Any]:
             row["test_accuracy"] = test["accuracy"]
         if run.checkpoints.exists("last"):
             row["status"] = run.checkpoints.state("last")["stopped"] or "unfinished"
+        if any("ended" in session for session in run.environment().get("sessions", [])[-1:]):
+            row["status"] = run.environment()["sessions"][-1]["ended"]
     except RunError:
         row["status"] = "damaged"
     return row
@@ -633,6 +639,13 @@ def _load_preprocessor(run: RunDirectory) -> data.Preprocessor:
 def _add_session(run: RunDirectory, command: str, step: int) -> None:
     environment = run.environment() or describe_environment()  # none: killed before it was written
     sessions = [*environment.get("sessions", []), session_record(command, step)]
+    write_json(run.path / "environment.json", environment | {"sessions": sessions})
+
+
+def _end_session(run: RunDirectory, how: str) -> None:
+    environment = run.environment()
+    *earlier, last = environment["sessions"]
+    sessions = [*earlier, last | {"ended": how}]
     write_json(run.path / "environment.json", environment | {"sessions": sessions})
 
 

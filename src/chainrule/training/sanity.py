@@ -156,8 +156,7 @@ def _worst_error(
     others = rng.permutation(flat.size)
     chosen = np.array(list(dict.fromkeys([*largest, *others]))[:CHECKED])
     coarse, fine = (np.array([_central(loss, flat, i, h) for i in chosen]) for h in (1e-5, 5e-6))
-    resolved = 1e-3 * max(1.0, abs(loss()))
-    scale = np.max([np.abs(slopes[chosen]).max(), np.abs(fine).max(), resolved])
+    scale = np.max([np.abs(slopes[chosen]).max(), 1e-3 * max(1.0, abs(loss()))])
     kinks = np.abs(coarse - fine) > TOLERANCE * scale
     errors = np.abs(fine - slopes[chosen])[~kinks] / scale
     return float(np.max(errors, initial=0.0)), int(kinks.sum())

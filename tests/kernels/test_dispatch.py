@@ -369,7 +369,9 @@ def test_the_module_refuses_what_would_leave_its_arrays(name: str) -> None:
         with pytest.raises(TypeError, match="incompatible function arguments"):
             chosen.conv_forward(x, weight, None, read_only, None, *geometry, False, False, 1)
         dx, dweight = np.empty_like(x), np.empty_like(weight)
-        assert chosen.conv_backward(out, x, weight, None, None, dx, dweight, None, *geometry, False, 1)
+        assert chosen.conv_backward(
+            out, x, weight, None, None, dx, dweight, None, *geometry, False, 1
+        )
         for arguments, message in [
             ((out[:1], x, weight, None, None, dx, dweight, None), "dy has the wrong shape"),
             ((out, x, weight, out[:1], None, dx, dweight, None), "y has the wrong shape"),

@@ -136,7 +136,7 @@ def sixteenths(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> 
     Examples
     --------
     >>> 16 * sixteenths(np.random.default_rng(0), (3,), "float32")
-    array([ 2., -2., 10.], dtype=float32)
+    array([ 18., -22.,  -7.], dtype=float32)
     """
     return (np.rint(16 * rng.standard_normal(shape, np.float32)) / 16).astype(dtype)
 

@@ -82,7 +82,7 @@ def time_of(run: Callable[[], object], rounds: int) -> float:
 
 def _turn(run: Callable[[], object], name: str, calls: int) -> float:
     """Seconds that one of several calls takes, after an untimed one."""
-    with allocator.tuned() :
+    with allocator.tuned() if name == TUNED else nullcontext():
         run()
         start = perf_counter()
         for _ in range(calls):

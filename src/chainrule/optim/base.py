@@ -151,7 +151,7 @@ class Optimizer(ABC):
         --------
         >>> from chainrule.optim import SGD
         >>> params = {"weight": np.array([1.0, 2.0])}
-        >>> SGD(lr=0.1).step(params, {"weight": np.array([10.0, 0.0])})
+        >>> SGD(lr=0.5).step(params, {"weight": np.array([2.0, 0.0])})
         >>> params["weight"]
         array([0., 2.])
         """

@@ -195,7 +195,7 @@ def _run(
         "forms": forms,
         "ratios": ratios,
         "ratio_to_eager": ratios[EAGER],
-        "ratio_to_best": max(ratios.values()),
+        "ratio_to_best": min(ratios.values()),
         "best_opponent": min(ratios, key=lambda form: ratios[form]),
     }
     if case.flops is not None:

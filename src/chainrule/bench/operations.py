@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,7 +71,7 @@ def operation_cases(quick: bool = False) -> list[Case]:
     Returns
     -------
     list of Case
-        Softmax regression is among them where chainrule has it as one function.
+        Both dtypes; softmax regression in float64 only, as in the course.
     """
     shapes = SHAPES
     images, regression = _IMAGES, _REGRESSION
@@ -83,9 +83,7 @@ def operation_cases(quick: bool = False) -> list[Case]:
         for make in (_conv_case, _conv_no_dx_case, _conv_relu_pool_case):
             cases += [make(name, shape, dtype) for name, shape in shapes.items()]
         cases += [_max_pool_case(images, dtype), _batch_norm_relu_case(images, dtype)]
-    if (one_pass := getattr(layers, "softmax_regression", None)) is not None:
-        cases.append(_regression_case(regression, one_pass))
-    return cases
+    return [*cases, _regression_case(regression)]
 
 
 def _conv_case(name: str, shape: ConvShape, dtype: str) -> Case:
@@ -200,9 +198,7 @@ def _batch_norm_relu_case(shape: tuple[int, ...], dtype: str) -> Case:
     return Case("batch_norm_relu", dtype, _times(shape), prepare)
 
 
-def _regression_case(
-    shape: tuple[int, int], one_pass: Callable[..., tuple[float, np.ndarray]]
-) -> Case:
+def _regression_case(shape: tuple[int, int]) -> Case:
     features, examples = shape
     classes = 10
 
@@ -215,7 +211,9 @@ def _regression_case(
         }
 
         def ours() -> Arrays:
-            loss, dweight = one_pass(x=inputs["x"].T, weight=inputs["weight"], y=inputs["y"])
+            loss, dweight = layers.softmax_regression(
+                inputs["x"], inputs["weight"], inputs["y"], columns=True
+            )
             return {"loss": np.array(loss), "dweight": dweight}
 
         functional = load_torch().nn.functional

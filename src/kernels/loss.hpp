@@ -11,10 +11,12 @@
 // Regression, s = x W^T: a block of examples is brought into the second-level cache once, used for
 // its scores, and used again for its share of dW = ds^T x. Both products run over vectors of
 // features, so that nothing has to be summed across lanes but the scores, once for all features.
-// Where examples are the columns of X a block is transposed on the way into the cache, in
-// registers. A block comes panel by panel (ranges of features), so that the panel of W stays in
-// the first-level cache, and while one is used the next is prefetched: a block of columns is many
-// short pieces in as many pages, which no hardware prefetcher follows.
+// Where examples are the columns of X a block is transposed on the way, in registers. A block is
+// taken panel by panel (ranges of features), so that the panel of W stays in the first-level cache.
+//
+// Both products prefetch what comes next, since reading and computing take about equally long and
+// would otherwise take turns. Of columns, a block is many pieces of a few cache lines, which
+// memory delivers at about half the rate of a contiguous array.
 //
 // Sums run over groups of examples that depend on the shape alone; blocks do not change the order
 // of a sum.
@@ -28,7 +30,7 @@
 
 namespace {
 
-enum LossScratch { kLossLanes = 8, kLossPartial, kLossWeights, kLossBlock, kLossScores };
+enum LossScratch { kLossLanes = 8, kLossPartial, kLossWeights, kLossBlock, kLossSums };
 
 // ---- exp ------------------------------------------------------------------------------------
 
@@ -253,15 +255,30 @@ constexpr int64_t kLossGroups = 16;      // of examples
 constexpr int64_t kPanelBytes = 2048;    // of an example in a panel
 constexpr int64_t kLossMostRows = 256;   // examples in a block
 
+// Lines of memory to prefetch: `lines` in a row, then on to the next of rows `step` bytes apart.
+// Addresses may lie outside of the array; they are only prefetched.
+struct Ahead {
+  uintptr_t row;
+  int64_t lines, step, line = 0;
+  CR_INLINE void fetch() {
+    const uintptr_t at = row + 64 * static_cast<uintptr_t>(line);
+    __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 2);
+    if (++line == lines) line = 0, row += static_cast<uintptr_t>(step);
+  }
+};
+
 // sums[r][k][lane] += x[r] * w[k] over a panel, r < R, k < K
 template <class T, int R, int K>
 void score_tile(const T* x, int64_t stride, int64_t width, const T* w, int64_t w_stride, T* sums,
-                int64_t sums_stride) {
+                int64_t sums_stride, Ahead& ahead) {
   constexpr int L = lanes<T>;
+  Ahead next = ahead;
   Vec<T> sum[R][K];
   CR_UNROLL for (int r = 0; r < R; ++r)
     CR_UNROLL for (int k = 0; k < K; ++k) sum[r][k] = load(sums + r * sums_stride + k * L);
   for (int64_t i = 0; i < width; i += L) {
+    next.fetch();
+    next.fetch();
     Vec<T> value[R];
     CR_UNROLL for (int r = 0; r < R; ++r) value[r] = load(x + r * stride + i);
     CR_UNROLL for (int k = 0; k < K; ++k) {
@@ -271,17 +288,20 @@ void score_tile(const T* x, int64_t stride, int64_t width, const T* w, int64_t w
   }
   CR_UNROLL for (int r = 0; r < R; ++r)
     CR_UNROLL for (int k = 0; k < K; ++k) store(sums + r * sums_stride + k * L, sum[r][k]);
+  ahead = next;
 }
 
 // dw[k] += ds[j][k] x[j] over the examples of a block, for V vectors of features
 template <class T, int V, int K>
 void gradient_tile(const T* x, int64_t stride, int64_t rows, const T* ds, int64_t classes, T* dw,
-                   int64_t w_stride) {
+                   int64_t w_stride, Ahead& ahead) {
   constexpr int L = lanes<T>;
+  Ahead next = ahead;
   Vec<T> sum[V][K];
   CR_UNROLL for (int k = 0; k < K; ++k)
     CR_UNROLL for (int v = 0; v < V; ++v) sum[v][k] = load(dw + k * w_stride + v * L);
   for (int64_t j = 0; j < rows; ++j, x += stride, ds += classes) {
+    next.fetch();
     Vec<T> value[V];
     CR_UNROLL for (int v = 0; v < V; ++v) value[v] = load(x + v * L);
     CR_UNROLL for (int k = 0; k < K; ++k) {
@@ -291,14 +311,19 @@ void gradient_tile(const T* x, int64_t stride, int64_t rows, const T* ds, int64_
   }
   CR_UNROLL for (int k = 0; k < K; ++k)
     CR_UNROLL for (int v = 0; v < V; ++v) store(dw + k * w_stride + v * L, sum[v][k]);
+  ahead = next;
 }
 
-// f(k, Indices<K>) for tiles of classes: `most` at a time, and what is left.
+// f(first, Count<K>) for tiles of K classes, which are at most kLossClasses.
+template <int K>
+struct Count {
+  static constexpr int value = K;
+};
 template <int K, class F>
 CR_INLINE void with_count(int64_t count, F&& f) {
   if constexpr (K > 0) {
     if (count == K)
-      f(Indices<K>());
+      f(Count<K>());
     else
       with_count<K - 1>(count, f);
   }
@@ -310,17 +335,6 @@ CR_INLINE void each_class_tile(int64_t classes, F&& f) {
     const int64_t first = classes * i / tiles, count = classes * (i + 1) / tiles - first;
     with_count<kLossClasses>(count, [&](auto k) CR_LAMBDA { f(first, k); });
   }
-}
-
-template <class T, int R, int K>
-CR_INLINE void score_tile_of(Indices<K>, const T* x, int64_t stride, int64_t width, const T* w,
-                             int64_t w_stride, T* sums, int64_t sums_stride) {
-  score_tile<T, R, K>(x, stride, width, w, w_stride, sums, sums_stride);
-}
-template <class T, int V, int K>
-CR_INLINE void gradient_tile_of(Indices<K>, const T* x, int64_t stride, int64_t rows, const T* ds,
-                                int64_t classes, T* dw, int64_t w_stride) {
-  gradient_tile<T, V, K>(x, stride, rows, ds, classes, dw, w_stride);
 }
 
 // out[j stride + i] = a[i][j], L x L
@@ -344,114 +358,145 @@ template <class T>
 struct Regression {
   static constexpr int64_t L = lanes<T>, kPanel = kPanelBytes / sizeof(T);
   int64_t n, d, classes;
-  bool columns;        // X is (d, n), else (n, d)
-  const T *x, *w;      // w (classes, width), padded with zeros
+  bool columns;   // X is (d, n), else (n, d)
+  const T *x, *w; // w (classes, width), padded with zeros
   const int64_t* y;
-  int64_t width;       // round_up(d, L)
-  int64_t rows;        // of a block
+  int64_t width;  // round_up(d, L)
+  int64_t rows;   // examples in a block
   int64_t groups;
-  T* partial;          // (groups, classes, width)
+  T* partial;     // (groups, classes, width)
   double* losses;
 
-  int64_t panels() const { return (width + kPanel - 1) / kPanel; }
-  int64_t panel_width(int64_t p) const { return least(kPanel, width - p * kPanel); }
-  // The panel that features have to be copied for is the last of the rows' layout, where they
-  // are no multiple of the vector; of the columns' layout all are.
-  bool copied(int64_t p) const { return columns || (p + 1) * kPanel > d; }
+  struct Block {
+    int64_t first, count, padded;  // examples; padded: round_up(count, L)
+    T* copy;                       // of panels, each (rows, kPanel)
+    T* sums;                       // (count, classes, L): lanes of scores
+    T* scores;                     // (classes, padded), and their gradient
+    T* ds;                         // (count, classes): the gradient again
+  };
+  struct Panel {
+    const T* x;
+    int64_t stride;                // between examples
+    int64_t feature, width;        // the first of them and how many, with zeros behind d
+  };
 
-  void copy_columns(int64_t p, int64_t first, int64_t count, T* block) const {
-    for (int64_t i = 0; i < panel_width(p); i += L) {
-      const int64_t feature = p * kPanel + i;
-      for (int64_t j = 0; j < count; j += L) {
-        const T* from = x + feature * n + first + j;
+  int64_t panels() const { return (width + kPanel - 1) / kPanel; }
+  // Of columns all panels are copied; of rows the last, if it ends within a vector.
+  Panel panel(const Block& b, int64_t p) const {
+    const int64_t feature = p * kPanel, size = least(kPanel, width - feature);
+    if (!columns && feature + size <= d) return {x + b.first * d + feature, d, feature, size};
+    return {b.copy + p * rows * kPanel, kPanel, feature, size};
+  }
+
+  void copy_columns(const Block& b, const Panel& panel, T* to) const {
+    for (int64_t i = 0; i < panel.width; i += L)
+      for (int64_t j = 0; j < b.count; j += L) {
+        const int64_t feature = panel.feature + i;
+        const T* from = x + feature * n + b.first + j;
         Vec<T> square[L];
-        if (feature + L <= d && first + j + L <= n) {
+        if (feature + L <= d && b.first + j + L <= n) {
           CR_UNROLL for (int r = 0; r < L; ++r) square[r] = load(from + r * n);
         } else {
           for (int64_t r = 0; r < L; ++r)
-            square[r] = feature + r < d ? load_part(from + r * n, count - j) : Vec<T>{};
+            square[r] = feature + r < d ? load_part(from + r * n, b.count - j) : Vec<T>{};
         }
-        transpose_square<T>(square, block + j * kPanel + i, kPanel);
+        transpose_square<T>(square, to + j * kPanel + i, kPanel);
       }
-    }
   }
-  void copy_rows(int64_t p, int64_t first, int64_t count, T* block) const {
-    const int64_t feature = p * kPanel, real = least(kPanel, d - feature);
-    for (int64_t j = 0; j < count; ++j) {
-      T* to = block + j * kPanel;
-      std::memcpy(to, x + (first + j) * d + feature, static_cast<size_t>(real) * sizeof(T));
-      for (int64_t i = real; i < panel_width(p); ++i) to[i] = T(0);
+  void copy_rows(const Block& b, const Panel& panel, T* to) const {
+    const int64_t real = d - panel.feature;
+    for (int64_t j = 0; j < b.count; ++j) {
+      T* row = to + j * kPanel;
+      const T* from = x + (b.first + j) * d + panel.feature;
+      std::memcpy(row, from, static_cast<size_t>(real) * sizeof(T));
+      for (int64_t i = real; i < panel.width; ++i) row[i] = T(0);
     }
-  }
-  // Fetch part `part` of `parts` of the panel after p.
-  void prefetch(int64_t p, int64_t first, int64_t count, int64_t part, int64_t parts) const {
-    if (!columns) return;
-    if (++p == panels()) p = 0, first += count;
-    if (first >= n) return;
-    count = least(count, n - first);
-    const int64_t begin = p * kPanel, size = least(kPanel, d - begin);
-    const int64_t line = 64 / static_cast<int64_t>(sizeof(T));
-    for (int64_t i = begin + size * part / parts; i < begin + size * (part + 1) / parts; ++i)
-      for (int64_t j = 0; j < count; j += line) __builtin_prefetch(x + i * n + first + j, 0, 2);
   }
 
-  void block(int64_t first, int64_t count, T* dw, LossSum& loss) const {
-    T* copy = scratch_of<T>(kLossBlock, panels() * rows * kPanel);
-    const int64_t padded = round_up(count, L), row = classes * L;
-    T* sums = scratch_of<T>(kLossLanes, rows * row + classes * padded + count * classes);
-    T *scores = sums + rows * row, *ds = scores + classes * padded;
-    std::memset(sums, 0, static_cast<size_t>(count * row) * sizeof(T));
+  // What to prefetch. While a panel is used for scores: the next panel, of the same block or the
+  // first of the next block. While it is used for the gradient, about half as much fits: the
+  // second half of it, or of all of it where an example is a row, in the next block.
+  Ahead ahead_columns(const Block& b, int64_t first, int64_t feature) const {
+    const int64_t size = sizeof(T);
+    return {reinterpret_cast<uintptr_t>(x) + static_cast<uintptr_t>((feature * n + first) * size),
+            (b.count * size + 63) / 64, n * size};
+  }
+  Ahead ahead_rows(int64_t first, int64_t feature) const {
+    const int64_t size = sizeof(T);
+    return {reinterpret_cast<uintptr_t>(x) + static_cast<uintptr_t>((first * d + feature) * size),
+            kPanelBytes / 64, d * size};
+  }
+
+  void scores(const Block& b) const {
+    const int64_t row = classes * L;
+    std::memset(b.sums, 0, static_cast<size_t>(b.count * row) * sizeof(T));
     for (int64_t p = 0; p < panels(); ++p) {
-      const Panel panel = get(p, first, count, copy, true);
-      for (int64_t j = 0; j < count; j += 2) {
-        prefetch(p, first, count, j / 2, (count + 1) / 2);
-        each_class_tile(classes, [&](int64_t k, auto size) CR_LAMBDA {
-          const T *from = panel.x + j * panel.stride, *weight = w + k * width + p * kPanel;
-          T* to = sums + j * row + k * L;
-          if (j + 1 < count)
-            score_tile_of<T, 2>(size, from, panel.stride, panel_width(p), weight, width, to, row);
+      const Panel from = panel(b, p);
+      T* copy = b.copy + p * rows * kPanel;
+      if (columns)
+        copy_columns(b, from, copy);
+      else if (from.x == copy)
+        copy_rows(b, from, copy);
+      const bool last = p + 1 == panels();
+      const int64_t next_first = last ? b.first + b.count : b.first;
+      const int64_t next_feature = last ? 0 : from.feature + kPanel;
+      Ahead ahead = ahead_columns(b, next_first, next_feature);
+      for (int64_t j = 0; j < b.count; j += 2) {
+        if (!columns) ahead = ahead_rows(next_first + j, next_feature);
+        each_class_tile(classes, [&](int64_t k, auto tile) CR_LAMBDA {
+          constexpr int K = decltype(tile)::value;
+          const T *value = from.x + j * from.stride, *weight = w + k * width + from.feature;
+          T* to = b.sums + j * row + k * L;
+          Ahead here{reinterpret_cast<uintptr_t>(weight), 1, 0};  // nothing new
+          Ahead& next = k == 0 ? ahead : here;
+          if (j + 1 < b.count)
+            score_tile<T, 2, K>(value, from.stride, from.width, weight, width, to, row, next);
           else
-            score_tile_of<T, 1>(size, from, panel.stride, panel_width(p), weight, width, to, row);
+            score_tile<T, 1, K>(value, from.stride, from.width, weight, width, to, row, next);
         });
       }
     }
     for (int64_t c = 0; c < classes; ++c)
-      for (int64_t j = 0; j < padded; ++j)
-        scores[c * padded + j] = j < count ? fold_sum<T>(load(sums + j * row + c * L)) : T(0);
-    const Targets<T> targets{y, 0, classes, n};
-    for (int64_t j = 0; j < count; j += L)
-      softmax_lanes(targets, first + j, least(L, count - j), scores + j, padded, loss);
-    for (int64_t j = 0; j < count; ++j)
-      for (int64_t c = 0; c < classes; ++c) ds[j * classes + c] = scores[c * padded + j];
+      for (int64_t j = 0; j < b.padded; ++j)
+        b.scores[c * b.padded + j] =
+            j < b.count ? fold_sum<T>(load(b.sums + j * row + c * L)) : T(0);
+  }
+
+  void gradient(const Block& b, T* dw) const {
+    const int64_t behind = b.first + b.count;
+    Ahead ahead = ahead_rows(behind + b.count / 2, 0);
+    ahead.lines = int64_t(1) << 40;  // whole examples, which lie one after the other
     for (int64_t p = 0; p < panels(); ++p) {
-      const Panel panel = get(p, first, count, copy, false);
-      for (int64_t i = 0; i < panel_width(p); i += 2 * L)
-        each_class_tile(classes, [&](int64_t k, auto size) CR_LAMBDA {
-          T* to = dw + k * width + p * kPanel + i;
-          if (i + L < panel_width(p))
-            gradient_tile_of<T, 2>(size, panel.x + i, panel.stride, count, ds + k, classes, to,
-                                   width);
+      const Panel from = panel(b, p);
+      if (columns) ahead = ahead_columns(b, behind, from.feature + kPanel / 2);
+      for (int64_t i = 0; i < from.width; i += 2 * L)
+        each_class_tile(classes, [&](int64_t k, auto tile) CR_LAMBDA {
+          constexpr int K = decltype(tile)::value;
+          const T *value = from.x + i, *ds = b.ds + k;
+          T* to = dw + k * width + from.feature + i;
+          Ahead here{reinterpret_cast<uintptr_t>(to), 1, 0};
+          Ahead& next = k == 0 ? ahead : here;
+          if (i + L < from.width)
+            gradient_tile<T, 2, K>(value, from.stride, b.count, ds, classes, to, width, next);
           else
-            gradient_tile_of<T, 1>(size, panel.x + i, panel.stride, count, ds + k, classes, to,
-                                   width);
+            gradient_tile<T, 1, K>(value, from.stride, b.count, ds, classes, to, width, next);
         });
     }
   }
 
-  struct Panel {
-    const T* x;
-    int64_t stride;  // between examples
-  };
-  Panel get(int64_t p, int64_t first, int64_t count, T* copy, bool fill) const {
-    if (!copied(p)) return {x + first * d + p * kPanel, d};
-    T* to = copy + p * rows * kPanel;
-    if (fill) {
-      if (columns)
-        copy_columns(p, first, count, to);
-      else
-        copy_rows(p, first, count, to);
-    }
-    return {to, kPanel};
+  void block(int64_t first, int64_t count, T* dw, LossSum& loss) const {
+    Block b{first, count, round_up(count, L), nullptr, nullptr, nullptr, nullptr};
+    b.copy = scratch_of<T>(kLossBlock, panels() * rows * kPanel);
+    b.sums = scratch_of<T>(kLossLanes, (2 + L) * classes * b.padded);
+    b.scores = b.sums + classes * L * b.padded;
+    b.ds = b.scores + classes * b.padded;
+    scores(b);
+    const Targets<T> targets{y, 0, classes, n};
+    for (int64_t j = 0; j < count; j += L)
+      softmax_lanes(targets, first + j, least(L, count - j), b.scores + j, b.padded, loss);
+    for (int64_t j = 0; j < count; ++j)
+      for (int64_t c = 0; c < classes; ++c) b.ds[j * classes + c] = b.scores[c * b.padded + j];
+    gradient(b, dw);
   }
 
   void operator()(int64_t group) const {
@@ -462,8 +507,8 @@ struct Regression {
     for (int64_t first = n * group / groups, count; first < last; first += count) {
       count = rows;
       if (columns) {  // blocks that begin where cache lines do
-        const int64_t line = 64 / static_cast<int64_t>(sizeof(T));
-        count -= static_cast<int64_t>(reinterpret_cast<uintptr_t>(x + first) / sizeof(T)) % line;
+        const int64_t line = 64 / int64_t(sizeof(T));
+        count -= int64_t(reinterpret_cast<uintptr_t>(x + first) / sizeof(T)) % line;
       }
       count = least(count, last - first);
       block(first, count, dw, loss);
@@ -472,7 +517,7 @@ struct Regression {
   }
 };
 
-// Examples in a block: half the second-level cache of them, if it is known.
+// Examples in a block: a quarter of the second-level cache of them, if it is known.
 template <class T>
 int64_t regression_rows(int64_t width, int64_t classes) {
 #ifdef _SC_LEVEL2_CACHE_SIZE
@@ -483,7 +528,7 @@ int64_t regression_rows(int64_t width, int64_t classes) {
   const int64_t cache = found >= 65536 ? found : 1 << 20;
   const int64_t row = static_cast<int64_t>(sizeof(T)) * (width + classes * lanes<T>);
   const int64_t line = 64 / static_cast<int64_t>(sizeof(T));  // at least the lanes of a vector
-  return greatest(line, least(kLossMostRows, cache / 2 / row / line * line));
+  return greatest(line, least(kLossMostRows, cache / 4 / row / line * line));
 }
 
 // Mean softmax cross-entropy of the scores x w^T, 0 for no examples, and its gradient by w.
@@ -508,7 +553,7 @@ double softmax_regression(int64_t n, int64_t d, int64_t classes, const T* x, boo
     for (int64_t i = 0; i < work.width; ++i)
       padded[c * work.width + i] = i < d ? w[c * d + i] : T(0);
   work.w = padded;
-  work.losses = scratch_of<double>(kLossScores, work.groups);
+  work.losses = scratch_of<double>(kLossSums, work.groups);
   work.partial = scratch_of<T>(kLossPartial, work.groups * size);
   parallel(work.groups, threads, work);
   auto add = [&](int64_t c) {

@@ -158,6 +158,8 @@ class Sequential:
         Running statistics, e.g. ``buffers["bn1.running_mean"]``.
     input_shape : tuple of int
         Shape of one example; set by `init`.
+    dtype : numpy.dtype
+        Of all arithmetic; set by `init`.
     loss_name : str
         Name of the loss, ``"custom"`` for a function.
 
@@ -195,6 +197,7 @@ class Sequential:
         self.params: dict[str, np.ndarray] = {}
         self.buffers: dict[str, np.ndarray] = {}
         self.input_shape: Shape = ()
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self._steps = plan_steps(self.layers, implementation, fuse)
         self._single_steps = plan_steps(self.layers, implementation, fuse=False)
         self._penalised = [f"{each.name}.{key}" for each in self.layers for key in each.penalised]
@@ -236,6 +239,7 @@ class Sequential:
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
             raise ConfigError(explain("init", "dtype", "be float32 or float64", dtype))
+        self.dtype = dtype
         self.input_shape = tuple(int(n) for n in input_shape)
         self.params, self.buffers = {}, {}
         for layer, shape in self._with_shapes():
@@ -513,8 +517,7 @@ class Sequential:
         if x.shape[1:] != self.input_shape:
             expected = ", ".join(["N", *map(str, self.input_shape)])
             raise ShapeError(explain("Sequential", "x", f"have shape ({expected})", x.shape))
-        dtype = next(iter(self.params.values())).dtype if self.params else np.dtype(np.float32)
-        return x if x.dtype == dtype else x.astype(dtype)
+        return x if x.dtype == self.dtype else x.astype(self.dtype)
 
 
 def _named(layers: Sequence[Module]) -> list[Module]:

@@ -386,6 +386,7 @@ nb::ndarray<nb::numpy> empty(const Workspace& workspace, const std::vector<size_
 }  // namespace
 
 NB_MODULE(_kernels, m) {
+  nb::set_leak_warnings(false);  // arrays that outlive the interpreter are no concern of a user's
   nb::class_<Kernels> kernels(m, "InstructionSet");
   kernels.def_prop_ro("name", [](const Kernels& k) { return std::string(k.name); });
   kernels.def_prop_ro("vector_bytes", [](const Kernels& k) { return k.vector_bytes; });

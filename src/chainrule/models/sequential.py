@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule import layers as pairs
 from chainrule.errors import ConfigError, InputError, ShapeError, explain, nearest
-from chainrule.kernels import Workspace
+from chainrule.kernels import OneBlasThread, Workspace
 from chainrule.models.module import Init, Mode, Module, Shape
 from chainrule.models.steps import Step, plan_steps
 
@@ -20,6 +20,8 @@ Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 Observer = Callable[[str, np.ndarray], None]
 
 LOSSES = ("cross_entropy", "multiclass_hinge")
+
+SMALL_SHARE = 0.25  # of a network's operations: linear layers with less leave the cores to kernels
 
 
 def make_loss(name: str, implementation: str = "fast", **options: float) -> Loss:
@@ -204,6 +206,7 @@ class Sequential:
         trainable = [i for i, step in enumerate(self._steps) if step.trainable]
         self._first = trainable[0] if trainable else 0  # nothing before it needs a gradient
         self._workspace = Workspace()
+        self._little_blas = False
 
     def init(
         self,
@@ -242,6 +245,9 @@ class Sequential:
         self.dtype = dtype
         self.input_shape = tuple(int(n) for n in input_shape)
         self.params, self.buffers = {}, {}
+        rows = self.summary().rows
+        products = sum(row.flops for row in rows if row.type == "linear")
+        self._little_blas = products < SMALL_SHARE * sum(row.flops for row in rows)
         for layer, shape in self._with_shapes():
             for key, value in layer.init(rng, shape, init).items():
                 self.params[f"{layer.name}.{key}"] = value.astype(dtype)
@@ -286,7 +292,7 @@ class Sequential:
         ShapeError
             If `x` has not the shape that `init` was given.
         """
-        with self._workspace:
+        with self._workspace, OneBlasThread(self._little_blas):
             steps = self._steps if observe is None else self._single_steps
             return self._run_forward(x, Mode(training, rng), observe, steps)[0]
 
@@ -330,7 +336,7 @@ class Sequential:
         InputError
             If a label is out of range.
         """
-        with self._workspace:
+        with self._workspace, OneBlasThread(self._little_blas):
             scores, caches = self._run_forward(x, Mode(True, rng), observe, self._steps)
             loss, dout = self.loss(scores, y)
             grads: dict[str, np.ndarray] = {}

@@ -160,8 +160,6 @@ class Sequential:
         Running statistics, e.g. ``buffers["bn1.running_mean"]``.
     input_shape : tuple of int
         Shape of one example; set by `init`.
-    dtype : numpy.dtype
-        Of all arithmetic; set by `init`.
     loss_name : str
         Name of the loss, ``"custom"`` for a function.
 
@@ -199,7 +197,7 @@ class Sequential:
         self.params: dict[str, np.ndarray] = {}
         self.buffers: dict[str, np.ndarray] = {}
         self.input_shape: Shape = ()
-        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self._dtype: np.dtype[Any] = np.dtype(np.float32)
         self._steps = plan_steps(self.layers, implementation, fuse)
         self._single_steps = plan_steps(self.layers, implementation, fuse=False)
         self._penalised = [f"{each.name}.{key}" for each in self.layers for key in each.penalised]
@@ -242,7 +240,7 @@ class Sequential:
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
             raise ConfigError(explain("init", "dtype", "be float32 or float64", dtype))
-        self.dtype = dtype
+        self._dtype = dtype
         self.input_shape = tuple(int(n) for n in input_shape)
         self.params, self.buffers = {}, {}
         rows = self.summary().rows
@@ -254,6 +252,11 @@ class Sequential:
             for key, value in layer.buffers(shape).items():
                 self.buffers[f"{layer.name}.{key}"] = value.astype(dtype)
         return self.params
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of all arithmetic: that of the parameters or, without any, what `init` was given."""
+        return next((value.dtype for value in self.params.values()), self._dtype)
 
     @property
     def num_outputs(self) -> int:

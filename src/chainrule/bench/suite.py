@@ -139,9 +139,8 @@ def run_benchmarks(
             "kernels": kernels.active(),
             "torch_cpu_capability": load_torch().backends.cpu.get_cpu_capability(),
         }
-        peaks = {
-            each: matmul_gflops(each, *((256, 3) if quick else ())) for each in _DTYPES["both"]
-        }
+        size = 256 if quick else 2048
+        peaks = {each: matmul_gflops(each, size) for each in _DTYPES["both"]}
         record["machine"] = {"matmul_gflops": peaks}
         record["cases"] = []
         for case in cases:

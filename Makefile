@@ -67,8 +67,8 @@ check: $(VENV)/.dev
 		tests/test_docstrings.py tests/test_imports.py tests/test_readme.py
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --doctest-modules src
 
-# Takes half an hour of a quiet machine, and is about that machine: benchmarks/README.md says how
-# to read it. make bench BENCH="conv/S4 --quick" runs a part.
+# Wants a quiet machine, and is about that machine: benchmarks/README.md says how to read it.
+# make bench BENCH="conv/S4 --quick" runs a part.
 bench: $(VENV)/.dev
 	$(BIN)/chainrule bench --json build/bench/results.json --figure build/bench/ratios.svg $(BENCH)
 

@@ -324,7 +324,7 @@ def test_nothing_speaks_of_one_machine():
         "see https://pypi.org/project/x",
         "fixes issue #12",
         "see #34",
-        "run ../shared/tool.py",
+        "run ../" + "shared/tool.py",
     ],
 )
 def test_the_phrase_check_can_fail(line):

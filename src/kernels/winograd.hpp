@@ -19,7 +19,7 @@
 // whether all numbers are of moderate size.
 #pragma once
 
-#include "conv.hpp"
+#include "conv_backward.hpp"
 
 namespace {
 

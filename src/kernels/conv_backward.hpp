@@ -9,6 +9,7 @@
 #pragma once
 
 #include "conv.hpp"
+#include "pointwise.hpp"
 
 namespace {
 
@@ -71,8 +72,9 @@ void sum_planes(const T* planes, int64_t count, int64_t pixels, double* sums) {
     const T* from = planes + f * pixels;
     int64_t p = 0;
     for (; p + L <= pixels; p += L) sum += load(from + p);
-    double total = 0;
-    for (int i = 0; i < L; ++i) total += sum[i];
+    const Wide<T> wide(sum);
+    double total = across(wide.part[0]);
+    if constexpr (Wide<T>::parts == 2) total += across(wide.part[1]);
     for (; p < pixels; ++p) total += from[p];
     sums[f] += total;
   }

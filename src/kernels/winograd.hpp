@@ -127,9 +127,10 @@ void transform_tiles(const Tiling& t, const T* copies, int64_t apart, int64_t fi
 // G g G' of each filter pair: out[place], packed for tiles of filters over c taps. `turned`: the
 // filters of dx, weight[f][c] read as [c][f] and turned by half a circle.
 template <class T>
-void transform_weights(const T* weight, int64_t f, int64_t c, bool turned, T* plain, T* packed) {
+void transform_weights(const T* weight, int64_t f, int64_t c, bool turned, T* plain, T* packed,
+                       int threads) {
   const int64_t size = f * c;
-  for (int64_t i = 0; i < f; ++i)
+  auto filter = [=](int64_t i) {
     for (int64_t j = 0; j < c; ++j) {
       const T* g = turned ? weight + (j * f + i) * 9 : weight + (i * c + j) * 9;
       T h[4][3];
@@ -150,8 +151,12 @@ void transform_weights(const T* weight, int64_t f, int64_t c, bool turned, T* pl
         to[(4 * r + 3) * size] = d;
       }
     }
-  for (int q = 0; q < kPlaces; ++q)
+  };
+  parallel(f, threads, filter);
+  auto place = [=](int64_t q) {
     pack_weights(plain + q * size, f, c, kTileFilters, packed + q * size);
+  };
+  parallel(kPlaces, threads, place);
 }
 
 template <class T, int N>
@@ -295,7 +300,7 @@ void winograd_forward(const Shape& s, const T* x, const T* weight, const T* bias
   work.unit = greatest<int64_t>(1, kForwardTiles / work.t.tiles);
   const int64_t size = kPlaces * s.f * s.c;
   T* memory = scratch_of<T>(kWeights, 2 * size + kPad);
-  transform_weights(weight, s.f, s.c, false, memory, memory + size);
+  transform_weights(weight, s.f, s.c, false, memory, memory + size, threads);
   work.weight = memory + size;
   parallel((s.n + work.unit - 1) / work.unit, threads, work);
 }
@@ -472,7 +477,7 @@ void winograd_backward(const Shape& s, const T* x, const T* weight, const T* dy,
   const int64_t size = kPlaces * s.f * s.c;
   const int64_t partial = work.groups * kPlaces * s.c * work.width;
   T* memory = scratch_of<T>(kWeights, 2 * size + partial + kPad);
-  if (dx) transform_weights(weight, s.c, s.f, true, memory, memory + size);
+  if (dx) transform_weights(weight, s.c, s.f, true, memory, memory + size, threads);
   work.weight = memory + size;
   work.partial = memory + 2 * size;
   double* bias_sums = scratch_of<double>(kBiasSums, work.groups * s.f);

@@ -25,7 +25,7 @@ LADDER = [
     {"twin", "tuning", "wann"},
     {"training"},
     {"models", "optim"},
-    {"layers", "gradcheck", "convex"},
+    {"layers", "gradcheck", "convex", "explain"},
     {"kernels", "autodiff", "data", "records"},
     {"errors"},
 ]

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ChainruleClassifier",
     "__version__",
+    "autodiff",
     "data",
     "errors",
     "gradcheck",
@@ -29,6 +30,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from chainrule import (
+        autodiff,
         data,
         errors,
         gradcheck,

@@ -1,0 +1,595 @@
+"""The mechanism: values that remember, or carry along, how they came about.
+
+A `Node` stands for a value in reverse mode: it keeps the rule and the arguments it was computed
+with, on a `Tape`, which is walked backwards. A `Dual` stands for a value in forward mode: it
+carries its tangent with it. Both enter ordinary NumPy code through NumPy's own protocols, and
+every operation on them ends in `apply`, which looks for nothing but a `Rule`.
+
+Each use of an operator (`grad`, `jvp`, ...) takes a level of its own, higher than that of any use
+around it. An operation belongs to the highest level among its arguments; to the rule, values of
+lower levels are arguments like any others, and if they are tracers themselves, the rule's
+own NumPy calls are recorded there. That is all that nesting to any order needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import numpy as np
+
+from chainrule.errors import NoRuleError, TracerError
+
+__all__ = [
+    "FUNCTIONS",
+    "METHODS",
+    "UFUNCS",
+    "Dual",
+    "EachArgument",
+    "Node",
+    "Rule",
+    "Tape",
+    "Tracer",
+    "apply",
+    "new_level",
+    "primal",
+    "shape_of",
+    "stop_gradient",
+]
+
+Derivative = Callable[..., Any]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+_levels = count()
+
+
+def new_level() -> int:
+    """Return a level above all that were handed out before."""
+    return next(_levels)
+
+
+class EachArgument:
+    """The derivatives of a rule with any number of arguments.
+
+    Parameters
+    ----------
+    derivative : callable
+        Takes the index of the argument first, then what a derivative takes.
+    """
+
+    def __init__(self, derivative: Callable[..., Any]) -> None:
+        self.derivative = derivative
+
+    def __getitem__(self, i: int) -> Derivative:
+        return partial(self.derivative, i)
+
+    def __iter__(self) -> Iterator[Derivative]:
+        i = 0
+        while True:
+            yield partial(self.derivative, i)
+            i += 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """A primitive: how to compute it and how to differentiate it.
+
+    Parameters
+    ----------
+    name : str
+        What graphs and messages call it.
+    value : callable
+        ``value(*args, **kwargs)`` computes it. It must itself work on tracers of lower levels,
+        as everything written with NumPy and operators does.
+    jvp : sequence of callable or None
+        One for each argument: ``jvp[i](tangent, out, *args, **kwargs)`` is what the tangent of
+        argument i contributes to the tangent of `out`. None where nothing flows.
+    vjp : sequence of callable or None
+        One for each argument: ``vjp[i](cotangent, out, *args, **kwargs)`` is what the cotangent
+        of `out` contributes to that of argument i, in its shape. None where nothing flows.
+    """
+
+    name: str
+    value: Callable[..., Any]
+    jvp: Sequence[Derivative | None] | EachArgument
+    vjp: Sequence[Derivative | None] | EachArgument
+
+
+# What NumPy's protocols look up. A ufunc leads to its rule, or to a function where it takes more
+# than that; a NumPy function leads to a function with the same parameters.
+UFUNCS: dict[np.ufunc, Rule | Callable[..., Any]] = {}
+FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {}
+METHODS: dict[str, Callable[..., Any]] = {}
+
+
+class Tracer:
+    """A value under differentiation; to NumPy code it looks like an array.
+
+    Attributes
+    ----------
+    level : int
+        Of the operator it belongs to.
+    value : float, ndarray or Tracer of a lower level
+        What it stands for.
+    """
+
+    __slots__ = ("level", "value")
+    __array_priority__ = 1000.0
+
+    level: int
+    value: Any
+
+    def _record(
+        self, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Tracer:  # pragma: no cover
+        raise NotImplementedError
+
+    # --- NumPy's protocols ------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        found = UFUNCS.get(ufunc) or _find_scipy(ufunc)
+        if method != "__call__":
+            return _reduce(ufunc, method, inputs, kwargs)
+        if kwargs:
+            _refuse(f"numpy.{ufunc.__name__}", kwargs)
+        if type(found) is Rule:
+            return apply(found, inputs)
+        if found is None:
+            _no_rule(ufunc, ufunc.__name__)
+        return found(*inputs)  # type: ignore[operator]
+
+    def __array_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        handler = FUNCTIONS.get(function)
+        if handler is None:
+            _no_rule(function, _name_of(function))
+        try:
+            return handler(*args, **kwargs)
+        except TypeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+                raise NoRuleError(
+                    f"autodiff: {_name_of(function)} is differentiated without some of its "
+                    f"options: {str(error).partition('() ')[2] or error}. Leave them out."
+                ) from None
+            raise
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        _lost("an array")
+
+    def __float__(self) -> NoReturn:
+        _lost("a float")
+
+    def __int__(self) -> NoReturn:
+        _lost("an int")
+
+    def __index__(self) -> NoReturn:
+        _lost("an index")
+
+    def __complex__(self) -> NoReturn:
+        _lost("a complex number")
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TracerError(
+            "autodiff: a traced array must not be written into; got x[...] = value. Build the "
+            "result with numpy.where, numpy.concatenate or numpy.stack instead."
+        )
+
+    def __bool__(self) -> bool:
+        return bool(primal(self))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({primal(self)!r})"
+
+    # --- what an array knows of itself ------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the value."""
+        return shape_of(self.value)
+
+    @property
+    def ndim(self) -> int:
+        """Of the value."""
+        return len(shape_of(self.value))
+
+    @property
+    def size(self) -> int:
+        """Of the value."""
+        return int(np.size(primal(self)))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the value."""
+        return np.asarray(primal(self)).dtype
+
+    @property
+    def flags(self) -> Any:
+        """Of the value."""
+        return np.asarray(primal(self)).flags
+
+    @property
+    def T(self) -> Any:
+        """The value with its axes reversed."""
+        return np.transpose(self)
+
+    @property
+    def mT(self) -> Any:
+        """The value with its last two axes exchanged."""
+        return np.swapaxes(self, -1, -2)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Methods of arrays: ``x.sum(axis=0)`` is ``numpy.sum(x, axis=0)``."""
+        method = METHODS.get(name)
+        if method is None:
+            if hasattr(np.ndarray, name):
+                raise TracerError(
+                    f"autodiff: the array method .{name} cannot be used on a traced value. Take "
+                    "a NumPy function, or chainrule.autodiff.stop_gradient(x) for its plain value."
+                )
+            raise AttributeError(f"a traced value has no attribute {name!r}")
+        return lambda *args, **kwargs: method(self, *args, **kwargs)
+
+    # --- operators --------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> Any:
+        return METHODS["__getitem__"](self, index)
+
+    def __add__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.add], (self, other))
+
+    def __radd__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.add], (other, self))
+
+    def __sub__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.subtract], (self, other))
+
+    def __rsub__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.subtract], (other, self))
+
+    def __mul__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.multiply], (self, other))
+
+    def __rmul__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.multiply], (other, self))
+
+    def __truediv__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.true_divide], (self, other))
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.true_divide], (other, self))
+
+    def __pow__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.power], (self, other))
+
+    def __rpow__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.power], (other, self))
+
+    def __matmul__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.matmul], (self, other))
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return apply(UFUNCS[np.matmul], (other, self))
+
+    def __mod__(self, other: Any) -> Any:
+        return np.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return np.remainder(other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return np.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return np.floor_divide(other, self)
+
+    def __neg__(self) -> Any:
+        return apply(UFUNCS[np.negative], (self,))
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return apply(UFUNCS[np.absolute], (self,))
+
+    def __eq__(self, other: object) -> Any:
+        return primal(self) == primal(other)
+
+    def __ne__(self, other: object) -> Any:
+        return primal(self) != primal(other)
+
+    def __lt__(self, other: Any) -> Any:
+        return primal(self) < primal(other)
+
+    def __le__(self, other: Any) -> Any:
+        return primal(self) <= primal(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return primal(self) > primal(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return primal(self) >= primal(other)
+
+
+class Node(Tracer):
+    """A value in reverse mode: what it was computed from, and with which rule.
+
+    Attributes
+    ----------
+    tape : Tape
+        Where it is recorded.
+    index : int
+        Its place on the tape.
+    rule : Rule or None
+        None for an input.
+    parents : sequence of Node or None
+        One for each argument; None where the argument is a constant.
+    args, kwargs
+        The values the rule was given.
+    """
+
+    __slots__ = ("args", "index", "kwargs", "parents", "rule", "tape")
+
+    def __init__(
+        self,
+        tape: Tape,
+        value: Any,
+        rule: Rule | None = None,
+        parents: Sequence[Node | None] = (),
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        nodes = tape.nodes
+        self.level = tape.level
+        self.value = value
+        self.tape = tape
+        self.rule = rule
+        self.parents = parents
+        self.args = args
+        self.kwargs = kwargs
+        self.index = len(nodes)
+        nodes.append(self)
+
+    def _record(self, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Node:
+        level = self.level
+        parents: list[Node | None] = []
+        values = []
+        for argument in args:
+            if isinstance(argument, Node) and argument.level == level:
+                parents.append(argument)
+                values.append(argument.value)
+            else:
+                parents.append(None)
+                values.append(argument)
+        return Node(self.tape, rule.value(*values, **kwargs), rule, parents, values, kwargs)
+
+
+class Tape:
+    """All nodes of one level, in the order in which they were computed."""
+
+    __slots__ = ("level", "nodes")
+
+    def __init__(self) -> None:
+        self.level = new_level()
+        self.nodes: list[Node] = []
+
+    def pull_back(self, cotangents: Mapping[int, Any]) -> list[Any]:
+        """Walk backwards from the cotangents of some nodes.
+
+        Parameters
+        ----------
+        cotangents : mapping of int to array
+            By index of the node; each in the shape of the node's value.
+
+        Returns
+        -------
+        list
+            A cotangent for each input (node without rule) of the tape, or None where nothing
+            arrived; None at all other places.
+        """
+        nodes = self.nodes
+        gathered: list[Any] = [None] * len(nodes)
+        for index, cotangent in cotangents.items():
+            gathered[index] = cotangent
+        for index in range(max(cotangents, default=-1), -1, -1):
+            cotangent = gathered[index]
+            if cotangent is None:
+                continue
+            node = nodes[index]
+            rule = node.rule
+            if rule is None:
+                continue
+            gathered[index] = None  # it is not needed again
+            for derivative, parent in zip(rule.vjp, node.parents, strict=False):
+                if parent is None or derivative is None:
+                    continue
+                part = derivative(cotangent, node.value, *node.args, **node.kwargs)
+                there = gathered[parent.index]
+                gathered[parent.index] = part if there is None else there + part
+        return gathered
+
+
+class Dual(Tracer):
+    """A value in forward mode, with its tangent.
+
+    Attributes
+    ----------
+    tangent : array
+        In the shape of the value.
+    """
+
+    __slots__ = ("tangent",)
+
+    def __init__(self, level: int, value: Any, tangent: Any) -> None:
+        self.level = level
+        self.value = value
+        self.tangent = tangent
+
+    def _record(self, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        level = self.level
+        tangents = []
+        values = []
+        for derivative, argument in zip(rule.jvp, args, strict=False):
+            if isinstance(argument, Dual) and argument.level == level:
+                values.append(argument.value)
+                if derivative is not None:
+                    tangents.append((derivative, argument.tangent))
+            else:
+                values.append(argument)
+        out = rule.value(*values, **kwargs)
+        total = None
+        for derivative, tangent in tangents:
+            part = derivative(tangent, out, *values, **kwargs)
+            total = part if total is None else total + part
+        if total is None:
+            return out
+        if shape_of(total) != shape_of(out):
+            total = np.broadcast_to(total, shape_of(out))
+        return Dual(level, out, total)
+
+
+def apply(rule: Any, args: Sequence[Any], kwargs: Mapping[str, Any] = NOTHING) -> Any:
+    """Compute a primitive; record it at the highest level among its arguments.
+
+    Parameters
+    ----------
+    rule : Rule
+        The primitive.
+    args : sequence
+        What may be differentiated, traced or not.
+    kwargs : mapping
+        What never is: axes, shapes, indices.
+
+    Returns
+    -------
+    array or Tracer
+        Plain if no argument is traced.
+    """
+    top = None
+    level = -1
+    for argument in args:
+        if isinstance(argument, Tracer) and argument.level > level:
+            top = argument
+            level = argument.level
+    if top is None:
+        return rule.value(*args, **kwargs)
+    return top._record(rule, args, kwargs)
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of an array, a number, or a tracer."""
+    try:
+        return x.shape  # type: ignore[no-any-return]
+    except AttributeError:
+        return np.shape(x)
+
+
+def primal(x: Any) -> Any:
+    """Return the plain value behind a tracer of any level; anything else as it is."""
+    while isinstance(x, Tracer):
+        x = x.value
+    return x
+
+
+def stop_gradient(x: Any) -> Any:
+    """Return the plain value of x, through which no derivative flows.
+
+    Parameters
+    ----------
+    x : array or number
+        Traced or not.
+
+    Returns
+    -------
+    array or number
+        The same value, as a constant.
+
+    Examples
+    --------
+    >>> from chainrule.autodiff import grad, stop_gradient
+    >>> float(grad(lambda x: x * stop_gradient(x))(3.0))
+    3.0
+    """
+    return primal(x)
+
+
+def _reduce(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """``numpy.add.reduce(x)`` and its like, which default to axis 0."""
+    reductions: dict[np.ufunc, Callable[..., Any]] = {
+        np.add: np.sum,
+        np.multiply: np.prod,
+        np.maximum: np.max,
+        np.minimum: np.min,
+    }
+    if method == "reduce" and ufunc in reductions:
+        return reductions[ufunc](*inputs, **({"axis": 0} | kwargs))
+    raise NoRuleError(
+        f"autodiff: numpy.{ufunc.__name__}.{method} has no derivative rule. Use functions that "
+        "have one, such as numpy.sum, numpy.cumsum or numpy.concatenate."
+    )
+
+
+def _find_scipy(ufunc: np.ufunc) -> Any:
+    """Rules of SciPy's ufuncs are kept by name, so that SciPy need not be imported for them."""
+    from chainrule.autodiff.rules import SCIPY
+
+    rule = SCIPY.get(ufunc.__name__)
+    if rule is not None:
+        from scipy import special
+
+        if getattr(special, ufunc.__name__, None) is ufunc:
+            UFUNCS[ufunc] = rule
+            return rule
+    return None
+
+
+def _refuse(name: str, kwargs: Mapping[str, Any]) -> NoReturn:
+    if "out" in kwargs:
+        raise TracerError(
+            f"autodiff: {name} must not write a traced value into an array; got out=, or an "
+            "operator such as += on an array. Write x = x + y instead."
+        )
+    raise NoRuleError(
+        f"autodiff: {name} is differentiated without options; got {', '.join(kwargs)}. "
+        "Leave them out, or use numpy.where."
+    )
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
+
+
+def _no_rule(function: Callable[..., Any], name: str) -> NoReturn:
+    full = f"numpy.{name}" if getattr(np, name, None) is function else name
+    raise NoRuleError(
+        f"autodiff: {full} has no derivative rule. Add one, as in "
+        f"chainrule.autodiff.define({full}, "
+        "jvp=[lambda tangent, out, x: tangent * ...], "
+        "vjp=[lambda cotangent, out, x: cotangent * ...]), or use functions that have one."
+    )
+
+
+def _lost(kind: str) -> NoReturn:
+    raise TracerError(
+        f"autodiff: a traced value must not become {kind}, where its derivative would be lost. "
+        "Use NumPy functions (numpy.stack for a list of values), or "
+        "chainrule.autodiff.stop_gradient(x) where you want its plain value."
+    )

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "src" / "chainrule"
 # Top row first. A room may import from rows below its own only.
 LADDER = [
     {"cli"},
-    {"course", "proof", "report", "bench"},
+    {"course", "proof", "report", "bench", "testing"},
     {"twin", "tuning", "wann"},
     {"training"},
     {"models", "optim"},

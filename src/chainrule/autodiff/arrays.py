@@ -239,6 +239,8 @@ def _matmul_left(g: Any, out: Any, x: Any, y: Any) -> Any:
             return g * y
         return unbroadcast(g[..., None] * y, x)
     if len(shape_of(x)) == 1:
+        if len(shape_of(y)) == 2:
+            return np.matmul(y, g)
         return unbroadcast(np.matmul(y, g[..., None])[..., 0], x)
     return unbroadcast(np.matmul(g, _swap(y)), x)
 
@@ -250,6 +252,8 @@ def _matmul_right(g: Any, out: Any, x: Any, y: Any) -> Any:
             return g * x
         return unbroadcast(x[:, None] * g[..., None, :], y)
     if len(shape_of(y)) == 1:
+        if len(shape_of(x)) == 2:
+            return np.matmul(g, x)
         return unbroadcast(np.matmul(_swap(x), g[..., None])[..., 0], y)
     return unbroadcast(np.matmul(_swap(x), g), y)
 

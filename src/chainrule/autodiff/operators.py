@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
 import numpy as np
 
-from chainrule.autodiff.tracing import Dual, Node, Tape, Tracer, new_level, shape_of
+from chainrule.autodiff.tracing import Dual, Node, Tape, Tracer, new_level, primal, shape_of
 from chainrule.autodiff.trees import flatten
 from chainrule.errors import DTypeError, InputError, ShapeError, explain
 
@@ -113,19 +113,17 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
 
     def differentiated(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         tape = Tape()
-        arguments, leaves, nodes, rebuild = _enter("grad", args, argnums, tape)
+        arguments, inputs = _enter("grad", args, _chosen("grad", argnums, len(args)), tape)
         out = f(*arguments, **kwargs)
-        mine = isinstance(out, Node) and out.level == tape.level
-        value = out.value if mine else out
-        if not isinstance(value, float) and shape_of(value) != ():
-            remedy = "Use jacobian, or vjp with a cotangent."
-            raise ShapeError(
-                explain("grad", "f", "return one number", f"shape {shape_of(value)}", remedy)
-            )
-        gathered = tape.pull_back({out.index: _one_like(value)}) if mine else None
-        gradient = rebuild(_collect(leaves, nodes, gathered, ()))
-        tape.nodes.clear()  # nodes and tape hold each other
-        return value, gradient
+        if isinstance(out, Node) and out.level == tape.level:
+            value = out.value
+            _check_number(value)
+            gathered = tape.pull_back({out.index: _one_like(value)}, keep=False)
+        else:
+            value = out
+            _check_number(value)
+            gathered = None
+        return value, _one_or_all(argnums, _collect(inputs, gathered, ()))
 
     return differentiated
 
@@ -187,13 +185,14 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         duals.append(Dual(level, value, _as_direction("jvp", "a tangent", direction, value)))
     results, assemble = flatten(f(*rebuild(duals)))
     values, pushed = [], []
+    seen = {id(each) for dual in duals for each in (dual.value, dual.tangent)}
     for result in results:
         if isinstance(result, Dual) and result.level == level:
             values.append(result.value)
-            pushed.append(result.tangent)
+            pushed.append(_settle(result.tangent, result.value, seen))
         else:
             values.append(result)
-            pushed.append(np.zeros(shape_of(result)))
+            pushed.append(_zeros_like(result))
     return assemble(values), assemble(pushed)
 
 
@@ -233,7 +232,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
            [0., 0.]])
     """
     tape = Tape()
-    arguments, leaves, nodes, rebuild = _enter("vjp", primals, range(len(primals)), tape)
+    arguments, inputs = _enter("vjp", primals, range(len(primals)), tape)
     results, assemble = flatten(f(*arguments))
     mine = [r if isinstance(r, Node) and r.level == tape.level else None for r in results]
     values = [result if m is None else m.value for result, m in zip(results, mine, strict=True)]
@@ -255,9 +254,8 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
             if node is not None:
                 there = seeds.get(node.index)
                 seeds[node.index] = seed if there is None else there + seed
-        given = tuple(id(seed) for seed in seeds.values())
-        gathered = tape.pull_back(seeds)
-        return tuple(rebuild(_collect(leaves, nodes, gathered, given)))
+        given = [id(seed) for seed in seeds.values()]
+        return tuple(_collect(inputs, tape.pull_back(seeds), given))
 
     return assemble(values), pull_back
 
@@ -433,7 +431,7 @@ def trace(f: Callable[..., Any], *args: Any) -> Trace:
     [('add', 1.0), ('exp', 1.0), ('multiply', 1.0)]
     """
     tape = Tape()
-    arguments, _, inputs, _ = _enter("trace", args, range(len(args)), tape)
+    arguments, inputs = _enter("trace", args, range(len(args)), tape)
     results, _ = flatten(f(*arguments))
     outputs = [
         result
@@ -441,21 +439,30 @@ def trace(f: Callable[..., Any], *args: Any) -> Trace:
         else Node(tape, np.asarray(result)[()])
         for result in results
     ]
-    return Trace(tape.nodes, inputs, outputs)
+    return Trace(tape.nodes, [node for nodes, _ in inputs for node in nodes], outputs)
 
 
 # --- entering and leaving -------------------------------------------------------------------
 
 
-def _chosen(where: str, argnums: Argnums, given: int) -> list[int]:
+# For each differentiated argument the nodes of its leaves, and what puts others in their place.
+Inputs = list[tuple[list[Node], Callable[[Iterable[Any]], Any]]]
+
+
+def _chosen(where: str, argnums: Argnums, given: int) -> Sequence[int]:
+    """Return `argnums` as indices from 0."""
+    if argnums == 0 and given and isinstance(argnums, int):
+        return (0,)
     chosen = [argnums] if isinstance(argnums, int) else list(argnums)
     for i in chosen:
-        if not -given <= i < given:
-            raise InputError(
-                explain(where, "argnums", "name positional arguments that are given", i, "")
-                + f" The function was called with {given}."
-            )
-    return [i % given for i in chosen]
+        if not (isinstance(i, int | np.integer) and -given <= i < given):
+            rule = "name positional arguments that are given"
+            remedy = f"The function was called with {given}."
+            raise InputError(explain(where, "argnums", rule, repr(argnums), remedy))
+    chosen = [i % given for i in chosen]
+    if len(chosen) > 1 and len(set(chosen)) < len(chosen):
+        raise InputError(explain(where, "argnums", "name each argument once", repr(argnums)))
+    return chosen
 
 
 def _one_or_all(argnums: Argnums, values: Sequence[Any]) -> Any:
@@ -463,26 +470,61 @@ def _one_or_all(argnums: Argnums, values: Sequence[Any]) -> Any:
 
 
 def _enter(
-    where: str, args: Sequence[Any], argnums: Argnums, tape: Tape
-) -> tuple[list[Any], list[Any], list[Node], Callable[[Sequence[Any]], Any]]:
-    """Replace the chosen arguments by nodes.
-
-    Returns all arguments; the leaves of the chosen ones; their nodes; and what puts as many other
-    leaves into their structure.
-    """
+    where: str, args: Sequence[Any], chosen: Iterable[int], tape: Tape
+) -> tuple[list[Any], Inputs]:
+    """Replace the leaves of the chosen arguments by nodes."""
     arguments = list(args)
-    chosen = _chosen(where, argnums, len(args))
-    tree = args[chosen[0]] if isinstance(argnums, int) else tuple(args[i] for i in chosen)
-    found, rebuild = flatten(tree)
-    leaves = [_as_real(where, leaf) for leaf in found]
-    nodes = [Node(tape, leaf) for leaf in leaves]
-    traced = rebuild(nodes)
-    if isinstance(argnums, int):
-        arguments[chosen[0]] = traced
-    else:
-        for i, value in zip(chosen, traced, strict=True):
-            arguments[i] = value
-    return arguments, leaves, nodes, rebuild
+    inputs: Inputs = []
+    for i in chosen:
+        leaves, rebuild = flatten(args[i])
+        nodes = [Node(tape, _as_real(where, leaf)) for leaf in leaves]
+        arguments[i] = rebuild(nodes)
+        inputs.append((nodes, rebuild))
+    return arguments, inputs
+
+
+def _collect(inputs: Inputs, gathered: list[Any] | None, given: Iterable[int]) -> list[Any]:
+    """Return the cotangents of the inputs in their structures, no two sharing memory.
+
+    `given` are the ids of arrays that the caller has already.
+    """
+    seen = set(given)
+    trees = []
+    for nodes, rebuild in inputs:
+        leaves = []
+        for node in nodes:
+            found = None if gathered is None else gathered[node.index]
+            leaves.append(
+                _zeros_like(node.value) if found is None else _settle(found, node.value, seen)
+            )
+        trees.append(rebuild(leaves))
+    return trees
+
+
+def _settle(found: Any, value: Any, seen: set[int]) -> Any:
+    """Return a tangent or cotangent as its receiver may keep and modify it.
+
+    It has the dtype of the value it belongs to, and memory of its own; `seen` has the ids of
+    arrays that others hold.
+    """
+    if isinstance(found, Tracer) or (type(found) is type(value) and isinstance(found, np.generic)):
+        return found
+    dtype = value.dtype if hasattr(value, "dtype") else np.float64
+    array = np.asarray(found)
+    if array.shape == () and not isinstance(primal(value), np.ndarray):
+        return array.astype(dtype)[()]
+    own = array.dtype == dtype and array.flags.owndata and array.flags.writeable
+    if not own or id(array) in seen:
+        array = np.array(array, dtype)
+    seen.add(id(array))
+    return array
+
+
+def _zeros_like(value: Any) -> Any:
+    """A tangent or cotangent that is zero."""
+    value = _as_real("autodiff", primal(value))
+    zeros = np.zeros(value.shape, value.dtype)
+    return zeros if isinstance(value, np.ndarray) else zeros[()]
 
 
 def _as_real(where: str, x: Any) -> Any:
@@ -502,51 +544,33 @@ def _as_real(where: str, x: Any) -> Any:
 
 
 def _as_direction(where: str, name: str, direction: Any, value: Any) -> Any:
-    """Check a tangent or cotangent against the value it belongs to."""
+    """Check a tangent or cotangent against the value it belongs to, and take over its dtype."""
     direction = _as_real(where, direction)
     if shape_of(direction) != shape_of(value):
-        raise ShapeError(
-            explain(
-                where,
-                name,
-                f"have the shape of its value, {shape_of(value)}",
-                shape_of(direction),
-            )
-        )
-    return direction
+        rule = f"have the shape of its value, {shape_of(value)}"
+        raise ShapeError(explain(where, name, rule, shape_of(direction)))
+    if isinstance(direction, Tracer):
+        return direction
+    dtype = value.dtype if hasattr(value, "dtype") else np.float64
+    return direction if direction.dtype == dtype else direction.astype(dtype)
 
 
 def _one_like(value: Any) -> Any:
     return 1.0 if isinstance(value, _WEAK) else value.dtype.type(1)
 
 
-def _collect(
-    leaves: Sequence[Any], nodes: Sequence[Node], gathered: list[Any] | None, given: tuple[int, ...]
-) -> list[Any]:
-    """Return cotangents of inputs in shape and dtype of the inputs, no two sharing memory."""
-    results = []
-    seen = set(given)
-    for leaf, node in zip(leaves, nodes, strict=True):
-        found = None if gathered is None else gathered[node.index]
-        if found is None:
-            found = np.zeros(shape_of(leaf), leaf.dtype)[()]
-        elif not isinstance(found, Tracer):
-            found = _settle(found, leaf, seen)
-        seen.add(id(found))
-        results.append(found)
-    return results
-
-
-def _settle(found: Any, leaf: Any, seen: set[int]) -> Any:
-    """Return a plain cotangent as the caller may keep and modify it."""
-    dtype = leaf.dtype
-    if type(found) is dtype.type:
-        return found
-    array = np.asarray(found)
-    if array.shape == () and not isinstance(leaf, np.ndarray):
-        return array.astype(dtype)[()]
-    own = array.dtype == dtype and array.flags.owndata and array.flags.writeable
-    return array if own and id(found) not in seen else np.array(array, dtype)
+def _check_number(value: Any) -> None:
+    """Require what f returned to `grad` to be one real number."""
+    if isinstance(value, float):
+        return
+    if isinstance(value, Tracer | np.ndarray | np.generic | int):
+        if shape_of(value) != ():
+            remedy = "Use jacobian, or vjp with a cotangent."
+            got = f"shape {shape_of(value)}"
+            raise ShapeError(explain("grad", "f", "return one number", got, remedy))
+        if isinstance(value, Tracer) or np.asarray(value).dtype.kind in "fiub":
+            return
+    raise DTypeError(explain("grad", "f", "return one real number", type(value).__name__))
 
 
 # --- Jacobians from products ----------------------------------------------------------------

@@ -66,12 +66,6 @@ class EachArgument:
     def __getitem__(self, i: int) -> Derivative:
         return partial(self.derivative, i)
 
-    def __iter__(self) -> Iterator[Derivative]:
-        i = 0
-        while True:
-            yield partial(self.derivative, i)
-            i += 1
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
@@ -135,11 +129,11 @@ class Tracer:
             return _reduce(ufunc, method, inputs, kwargs)
         if kwargs:
             _refuse(f"numpy.{ufunc.__name__}", kwargs)
-        if type(found) is Rule:
+        if isinstance(found, Rule):
             return apply(found, inputs)
         if found is None:
             _no_rule(ufunc, ufunc.__name__)
-        return found(*inputs)  # type: ignore[operator]
+        return found(*inputs)
 
     def __array_function__(
         self,
@@ -369,17 +363,23 @@ class Node(Tracer):
         nodes.append(self)
 
     def _record(self, rule: Rule, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Node:
-        level = self.level
-        parents: list[Node | None] = []
-        values = []
-        for argument in args:
-            if isinstance(argument, Node) and argument.level == level:
-                parents.append(argument)
-                values.append(argument.value)
-            else:
-                parents.append(None)
-                values.append(argument)
-        return Node(self.tape, rule.value(*values, **kwargs), rule, parents, values, kwargs)
+        if len(args) == 1:
+            parents: list[Node | None] = [self]
+            values = [self.value]
+        else:
+            level = self.level
+            parents = []
+            values = []
+            for argument in args:
+                if isinstance(argument, Node) and argument.level == level:
+                    parents.append(argument)
+                    values.append(argument.value)
+                else:
+                    parents.append(None)
+                    values.append(argument)
+        # An empty mapping is left out since unpacking one costs as much as the rest.
+        value = rule.value(*values, **kwargs) if kwargs else rule.value(*values)
+        return Node(self.tape, value, rule, parents, values, kwargs)
 
 
 class Tape:
@@ -391,13 +391,16 @@ class Tape:
         self.level = new_level()
         self.nodes: list[Node] = []
 
-    def pull_back(self, cotangents: Mapping[int, Any]) -> list[Any]:
+    def pull_back(self, cotangents: Mapping[int, Any], keep: bool = True) -> list[Any]:
         """Walk backwards from the cotangents of some nodes.
 
         Parameters
         ----------
         cotangents : mapping of int to array
             By index of the node; each in the shape of the node's value.
+        keep : bool, default True
+            Leave the tape as it is. Otherwise it is empty in the end, each node dropped after its
+            turn, so that the memory of its value serves the cotangents to come.
 
         Returns
         -------
@@ -407,21 +410,30 @@ class Tape:
         """
         nodes = self.nodes
         gathered: list[Any] = [None] * len(nodes)
+        last = -1
         for index, cotangent in cotangents.items():
             gathered[index] = cotangent
-        for index in range(max(cotangents, default=-1), -1, -1):
-            cotangent = gathered[index]
-            if cotangent is None:
-                continue
-            node = nodes[index]
+            last = max(last, index)
+        if not keep:
+            del nodes[last + 1 :]
+        for index in range(last, -1, -1):
+            node = nodes[index] if keep else nodes.pop()
             rule = node.rule
-            if rule is None:
+            cotangent = gathered[index]
+            if cotangent is None or rule is None:
                 continue
             gathered[index] = None  # it is not needed again
-            for derivative, parent in zip(rule.vjp, node.parents, strict=False):
-                if parent is None or derivative is None:
+            kwargs = node.kwargs
+            for i, parent in enumerate(node.parents):
+                if parent is None:
                     continue
-                part = derivative(cotangent, node.value, *node.args, **node.kwargs)
+                derivative = rule.vjp[i]
+                if derivative is None:
+                    continue
+                if kwargs:
+                    part = derivative(cotangent, node.value, *node.args, **kwargs)
+                else:
+                    part = derivative(cotangent, node.value, *node.args)
                 there = gathered[parent.index]
                 gathered[parent.index] = part if there is None else there + part
         return gathered
@@ -447,9 +459,10 @@ class Dual(Tracer):
         level = self.level
         tangents = []
         values = []
-        for derivative, argument in zip(rule.jvp, args, strict=False):
+        for i, argument in enumerate(args):
             if isinstance(argument, Dual) and argument.level == level:
                 values.append(argument.value)
+                derivative = rule.jvp[i]
                 if derivative is not None:
                     tangents.append((derivative, argument.tangent))
             else:
@@ -499,7 +512,7 @@ def shape_of(x: Any) -> tuple[int, ...]:
     try:
         return x.shape  # type: ignore[no-any-return]
     except AttributeError:
-        return np.shape(x)
+        return () if isinstance(x, float | int) else np.shape(x)
 
 
 def primal(x: Any) -> Any:

@@ -3,6 +3,17 @@
 This room knows functions and arrays only, nothing of chainrule's layers.
 """
 
+from chainrule.gradcheck.checking import check_gradients, check_layer
 from chainrule.gradcheck.numeric import numeric_gradient, relative_error
+from chainrule.gradcheck.reports import Element, Entry, GradientReport, Problem
 
-__all__ = ["numeric_gradient", "relative_error"]
+__all__ = [
+    "Element",
+    "Entry",
+    "GradientReport",
+    "Problem",
+    "check_gradients",
+    "check_layer",
+    "numeric_gradient",
+    "relative_error",
+]

@@ -10,6 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chainrule.cli.explain import EXPLAIN
 from chainrule.cli.parser import Command, argument, choice
 from chainrule.errors import ConfigError
 
@@ -330,6 +331,7 @@ COMMANDS = (
             JSON,
         ),
     ),
+    EXPLAIN,
     Command(
         "data list",
         "List the data sets and whether they are there.",

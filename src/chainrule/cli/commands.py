@@ -10,6 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chainrule.cli.descend import DESCEND
 from chainrule.cli.explain import EXPLAIN
 from chainrule.cli.parser import Command, argument, choice
 from chainrule.errors import ConfigError
@@ -357,6 +358,7 @@ COMMANDS = (
             JSON,
         ),
     ),
+    *DESCEND,
     Command(
         "bench",
         "Compare speed and memory with PyTorch's, results first.",

@@ -34,6 +34,7 @@ __all__ = [
     "show_info",
     "show_plan",
     "show_predictions",
+    "show_record",
     "show_runs",
     "show_splits",
     "show_training",
@@ -308,6 +309,14 @@ def _show_steps(steps: Sequence[Mapping[str, Any]]) -> None:
     for step in steps:
         if step["epoch_seconds"] is not None:
             sys.stdout.write(f"{step['name']}: {step['epoch_seconds']:.1f} s for 980 steps\n")
+
+
+def show_record(text: str, record: Any, as_json: bool) -> None:
+    """Show a record as its own text, or as JSON for programs."""
+    if as_json:
+        _json(record)
+    else:
+        sys.stdout.write(f"{text}\n")
 
 
 def show_info(record: Mapping[str, Any], as_json: bool) -> None:

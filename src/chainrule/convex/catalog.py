@@ -40,7 +40,7 @@ def load_problem(name: str) -> Problem:
 
     Examples
     --------
-    >>> problem = load_problem("logistic-iris")
+    >>> problem = load_problem("logistic_iris")
     >>> problem.dimension, problem.num_terms
     (5, 100)
     >>> problem.minimum.gap < 1e-9
@@ -143,50 +143,50 @@ Build = Callable[[str, str], Problem]
 
 PROBLEMS: MappingProxyType[str, tuple[str, Build]] = MappingProxyType(
     {
-        "logistic-iris": (
+        "logistic_iris": (
             "logistic regression, iris versicolor and virginica",
             _classifier("logistic", "iris", 1, 2),
         ),
-        "logistic-cancer": (
+        "logistic_cancer": (
             "logistic regression, breast cancer, L2 penalty 0.01",
             _classifier("logistic", "breast_cancer", 0, 1, 0.01),
         ),
-        "logistic-digits": (
+        "logistic_digits": (
             "logistic regression, digits 3 and 8, L2 penalty 0.01",
             _classifier("logistic", "digits", 3, 8, 0.01),
         ),
-        "hinge-iris": (
+        "hinge_iris": (
             "hinge loss, iris versicolor and virginica",
             _classifier("hinge", "iris", 1, 2),
         ),
-        "hinge-cancer": (
+        "hinge_cancer": (
             "hinge loss, breast cancer, L2 penalty 0.01 (a support vector machine)",
             _classifier("hinge", "breast_cancer", 0, 1, 0.01),
         ),
-        "hinge-digits": (
+        "hinge_digits": (
             "hinge loss, digits 3 and 8, L2 penalty 0.01 (a support vector machine)",
             _classifier("hinge", "digits", 3, 8, 0.01),
         ),
-        "absolute-diabetes": ("least absolute deviations, progress of diabetes", _diabetes),
-        "logistic-petals": (
+        "absolute_diabetes": ("least absolute deviations, progress of diabetes", _diabetes),
+        "logistic_petals": (
             "logistic regression in two dimensions, petals of the two irises",
             _petals("logistic"),
         ),
-        "hinge-petals": (
+        "hinge_petals": (
             "hinge loss in two dimensions, petals of the two irises",
             _petals("hinge"),
         ),
         "line": ("a line through points with an outlier, least absolute deviations", _line),
-        "geometric-median": ("mean distance to seven points of the plane", _median),
+        "geometric_median": ("mean distance to seven points of the plane", _median),
         "bowl": ("the mean of four paraboloids in two dimensions", _bowl),
         "valley": ("a paraboloid 40 times as steep one way as the other", _valley),
         "deviations": ("mean distance to the petal lengths of all irises, a median", _deviations),
         "kink": ("f(w) = |w - 1|", _kink),
-        "worst-case": (
+        "worst_case": (
             "the largest |w_i - 0.1| in 100 dimensions, where T = 100 attains the bound",
             _worst_case,
         ),
-        "two-terms": ("half of f1 + f2 = ln(1 + e^w) + ln(1 + e^-w)", _two_terms),
+        "two_terms": ("half of f1 + f2 = ln(1 + e^w) + ln(1 + e^-w)", _two_terms),
     }
 )
 """Name -> what it is, and what builds it."""

@@ -168,7 +168,9 @@ class Convergence:
         if not self.holds:
             return f"the bound FAILS although all that it assumes holds: {gap} exceeds it"
         share = max(point.gap / point.bound for point in self.points)
-        return f"the bound holds: {gap} is at most {share:.3g} of it"
+        if share > 1 - 1e-9:
+            return f"the bound holds, and {gap} attains it"
+        return f"the bound holds: {gap} is at most {share:.2%} of it"
 
     def rows(self) -> list[dict[str, float]]:
         """Return one row for each number of steps.
@@ -184,7 +186,7 @@ class Convergence:
         """Write what was run, a table, the assumptions and the verdict."""
         about = [
             ("problem", f"{self.problem}: {self.about}" if self.about else self.problem),
-            ("size", f"{self.dimension} dimensions, {self.num_terms} terms"),
+            ("size", f"{_count(self.dimension, 'dimension')}, {_count(self.num_terms, 'term')}"),
             ("variant", self.variant + (f", {self.runs} runs" if self.runs > 1 else "")),
             ("B", number(self.radius)),
             ("rho", number(self.rho)),
@@ -239,7 +241,7 @@ def convergence(
         What to descend.
     steps : int or sequence of int, default (10, 100, 1000)
         T, or several; each is a run of its own, with its own step size.
-    variant : {"full", "projected", "stochastic", "projected-stochastic"}, default "full"
+    variant : {"full", "projected", "stochastic", "projected_stochastic"}, default "full"
         ``projected`` ones return to the ball of radius B after each step, ``stochastic`` ones
         follow a single term, drawn at random.
     eta : float, optional
@@ -291,7 +293,7 @@ def convergence(
     Examples
     --------
     >>> from chainrule.convex import load_problem
-    >>> study = convergence(load_problem("hinge-iris"), [10, 100])
+    >>> study = convergence(load_problem("hinge_iris"), [10, 100])
     >>> study.holds, study.assumed
     (True, True)
     >>> [round(point.bound, 3) for point in study.points]
@@ -331,6 +333,10 @@ def convergence(
     )
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def _point(problem: Problem, steps: int, chosen: Setting, done: Runs) -> ConvergencePoint:
     eta, minimum = chosen.eta_for(steps), problem.minimum
     gaps = done.average_values[:, -1] - minimum.value
@@ -361,16 +367,20 @@ def _assumptions(
     norm = float(np.linalg.norm(minimum.w))
     steepest = max(float(each.largest_gradient.max()) for each in done)
     what = "f_t" if kind.stochastic else "f"
+
+    def shown(value: float) -> str:
+        return number(0.0 if abs(value) < scale else value)
+
     found = [
         Assumption(
-            f"{what} is convex" if kind.stochastic else "f is convex",
+            f"{what} is convex",
             convexity >= -scale,
-            f"<w_t - w*, v_t> - ({what}(w_t) - {what}(w*)) is {number(convexity)} or more",
+            f"<w_t - w*, v_t> - ({what}(w_t) - {what}(w*)) is {shown(convexity)} or more",
         ),
         Assumption(
             "w* minimises f",
             lowest >= minimum.value - scale,
-            f"the lowest f met is {number(lowest - minimum.value)} above f(w*)",
+            f"the lowest f met is {shown(lowest - minimum.value)} above f(w*)",
         ),
         Assumption(
             "|w*| <= B",

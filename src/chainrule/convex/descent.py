@@ -37,7 +37,7 @@ VARIANTS: MappingProxyType[str, _Kind] = MappingProxyType(
         "full": _Kind(stochastic=False, projected=False),
         "projected": _Kind(stochastic=False, projected=True),
         "stochastic": _Kind(stochastic=True, projected=False),
-        "projected-stochastic": _Kind(stochastic=True, projected=True),
+        "projected_stochastic": _Kind(stochastic=True, projected=True),
     }
 )
 _BLOCK = 4096  # steps for which terms are drawn at a time
@@ -239,7 +239,7 @@ def gradient_descent(
         What to descend.
     steps : int
         T, 1 or more.
-    variant : {"full", "projected", "stochastic", "projected-stochastic"}, default "full"
+    variant : {"full", "projected", "stochastic", "projected_stochastic"}, default "full"
         ``projected`` ones return to the ball of radius B after each step, ``stochastic`` ones
         follow a single term, drawn at random.
     eta : float, optional
@@ -411,8 +411,9 @@ def run(
             if kind.projected:
                 w *= np.minimum(1.0, chosen.radius / _lengths(w))[:, None]
             if not np.isfinite(square).all() or not np.isfinite(w).all():
-                words = f"of {problem.name} must be finite; got NaN or infinity at step {t} with"
-                raise DivergedError(f"{where}: w {words} eta = {eta:g}. Take a smaller eta.")
+                got = f"NaN or infinity at step {t} on {problem.name}"
+                remedy = f"The step size {eta:g} is too large."
+                raise DivergedError(explain(where, "w", "stay finite", got, remedy))
     path, averages = path.swapaxes(0, 1), averages.swapaxes(0, 1)  # (R, K, D)
     return Runs(
         times=times,

@@ -85,10 +85,10 @@ class RegretBound:
         norms = np.sqrt(self.distances[:-1] * self.squares).sum()
         reach = np.abs(self.path).max(initial=0.0) + np.sqrt(self.distances.max())
         travelled = reach * (np.sqrt(self.squares).sum() + reach / self.eta)
-        steps, dimension = len(self.inner), self.path.shape[1]
-        return float(
-            8 * (steps + dimension + 4) * np.finfo(float).eps * (sizes + norms + travelled)
-        )
+        terms = 8 * (len(self.inner) + self.path.shape[1] + 4)
+        relative = np.finfo(float).eps * (sizes + norms + travelled)
+        underflow = np.finfo(float).tiny * (1 + self.eta + 1 / self.eta)
+        return float(terms * (relative + underflow))
 
     @property
     def holds(self) -> bool:

@@ -1,0 +1,7 @@
+"""The ``cs231n`` package that the notebooks import; importing it makes ``import cs231n`` work."""
+
+from chainrule.course.hook import install
+
+__all__: list[str] = []
+
+install()

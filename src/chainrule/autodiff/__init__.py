@@ -7,12 +7,21 @@
 
     grad(lambda w: np.sum(np.tanh(x @ w) ** 2))(w)
 
-Three files, three things: `tracing` is the mechanism, `rules` and `arrays` are the table of
-derivatives, `operators` are the functions that a user calls. This room knows nothing of
-chainrule's layers, and they know nothing of it: each is a witness of the other's derivatives.
+Three things in files of their own: `tracing` is the mechanism; `rules`, `arrays`, `reductions`,
+`linalg` and `constants` are the table of derivatives; `operators` are the functions that a user
+calls. This room knows nothing of chainrule's layers, and they know nothing of it: each is a
+witness of the other's derivatives.
 """
 
-from chainrule.autodiff import arrays
+from chainrule.autodiff.define import define, primitive, supported
+from chainrule.autodiff.functions import (
+    log_softmax,
+    logsumexp,
+    relu,
+    sigmoid,
+    softmax,
+    softplus,
+)
 from chainrule.autodiff.operators import (
     Trace,
     grad,
@@ -33,13 +42,21 @@ __all__ = [
     "Rule",
     "Trace",
     "Tracer",
-    "arrays",
+    "define",
     "grad",
     "hessian",
     "hvp",
     "jacobian",
     "jvp",
+    "log_softmax",
+    "logsumexp",
+    "primitive",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "softplus",
     "stop_gradient",
+    "supported",
     "ties",
     "trace",
     "value_and_grad",

@@ -96,14 +96,15 @@ def current_ties() -> Ties:
     return _ties.get()
 
 
-def register(*functions: Callable[..., Any], method: str = "") -> Callable[[Any], Any]:
+def register(*functions: Callable[..., Any] | None, method: str = "") -> Callable[[Any], Any]:
     """Say of a function that it runs in place of NumPy functions on traced values.
 
     Parameters
     ----------
     *functions : callable
-        NumPy's. Their parameters and those of the function agree, but for those that have no
-        meaning under differentiation (``out``, ``where``): one given in spite of that is refused.
+        NumPy's; None where this version of NumPy has it not. Their parameters and those of the
+        function agree, but for those that have no meaning under differentiation (``out``,
+        ``where``): one given in spite of that is refused.
     method : str, default ""
         The method of arrays that it is as well.
 
@@ -115,7 +116,8 @@ def register(*functions: Callable[..., Any], method: str = "") -> Callable[[Any]
 
     def decorate(handler: Any) -> Any:
         for function in functions:
-            FUNCTIONS[function] = handler
+            if function is not None:
+                FUNCTIONS[function] = handler
         if method:
             METHODS[method] = handler
         return handler

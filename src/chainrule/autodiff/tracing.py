@@ -13,6 +13,7 @@ own NumPy calls are recorded there. That is all that nesting to any order needs.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,7 @@ __all__ = [
     "Tape",
     "Tracer",
     "apply",
+    "full_name",
     "new_level",
     "primal",
     "shape_of",
@@ -132,7 +134,7 @@ class Tracer:
         if isinstance(found, Rule):
             return apply(found, inputs)
         if found is None:
-            _no_rule(ufunc, ufunc.__name__)
+            _no_rule(ufunc, "xyzuvw"[: ufunc.nin])
         return found(*inputs)
 
     def __array_function__(
@@ -144,13 +146,13 @@ class Tracer:
     ) -> Any:
         handler = FUNCTIONS.get(function)
         if handler is None:
-            _no_rule(function, _name_of(function))
+            _no_rule(function, "x" if len(args) == 1 and not kwargs else "x*")
         try:
             return handler(*args, **kwargs)
         except TypeError as error:
             if error.__traceback__ is not None and error.__traceback__.tb_next is None:
                 raise NoRuleError(
-                    f"autodiff: {_name_of(function)} is differentiated without some of its "
+                    f"autodiff: {full_name(function)} is differentiated without some of its "
                     f"options: {str(error).partition('() ')[2] or error}. Leave them out."
                 ) from None
             raise
@@ -181,6 +183,9 @@ class Tracer:
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(primal(self), spec)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({primal(self)!r})"
@@ -234,7 +239,7 @@ class Tracer:
         """Methods of arrays: ``x.sum(axis=0)`` is ``numpy.sum(x, axis=0)``."""
         method = METHODS.get(name)
         if method is None:
-            if hasattr(np.ndarray, name):
+            if not name.startswith("__") and hasattr(np.ndarray, name):
                 raise TracerError(
                     f"autodiff: the array method .{name} cannot be used on a traced value. Take "
                     "a NumPy function, or chainrule.autodiff.stop_gradient(x) for its plain value."
@@ -294,6 +299,12 @@ class Tracer:
 
     def __rfloordiv__(self, other: Any) -> Any:
         return np.floor_divide(other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
 
     def __neg__(self) -> Any:
         return apply(UFUNCS[np.negative], (self,))
@@ -376,7 +387,7 @@ class Node(Tracer):
                     values.append(argument.value)
                 else:
                     parents.append(None)
-                    values.append(argument)
+                    values.append(np.asarray(argument) if type(argument) is list else argument)
         # An empty mapping is left out since unpacking one costs as much as the rest.
         value = rule.value(*values, **kwargs) if kwargs else rule.value(*values)
         return Node(self.tape, value, rule, parents, values, kwargs)
@@ -466,7 +477,7 @@ class Dual(Tracer):
                 if derivative is not None:
                     tangents.append((derivative, argument.tangent))
             else:
-                values.append(argument)
+                values.append(np.asarray(argument) if type(argument) is list else argument)
         out = rule.value(*values, **kwargs)
         total = None
         for derivative, tangent in tangents:
@@ -586,17 +597,27 @@ def _refuse(name: str, kwargs: Mapping[str, Any]) -> NoReturn:
     )
 
 
-def _name_of(function: Callable[..., Any]) -> str:
-    return f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
+def full_name(function: Callable[..., Any]) -> str:
+    """Return what a user writes for a function of NumPy or SciPy."""
+    name = function.__name__
+    if not isinstance(function, np.ufunc):
+        return f"{getattr(function, '__module__', None) or 'numpy'}.{name}"
+    if getattr(np, name, None) is function:
+        return f"numpy.{name}"
+    special = sys.modules.get("scipy.special")
+    return f"scipy.special.{name}" if getattr(special, name, None) is function else name
 
 
-def _no_rule(function: Callable[..., Any], name: str) -> NoReturn:
-    full = f"numpy.{name}" if getattr(np, name, None) is function else name
+def _no_rule(function: Callable[..., Any], letters: str) -> NoReturn:
+    """Say how to add a rule; `letters` are the arguments, or ``x*`` for one and any others."""
+    given = "x, *rest, **options" if letters == "x*" else ", ".join(letters)
+    count = letters.count("x") if letters == "x*" else len(letters)
+    jvp = ", ".join([f"lambda tangent, out, {given}: tangent * ..."] * count)
+    vjp = ", ".join([f"lambda cotangent, out, {given}: cotangent * ..."] * count)
     raise NoRuleError(
-        f"autodiff: {full} has no derivative rule. Add one, as in "
-        f"chainrule.autodiff.define({full}, "
-        "jvp=[lambda tangent, out, x: tangent * ...], "
-        "vjp=[lambda cotangent, out, x: cotangent * ...]), or use functions that have one."
+        f"autodiff: {full_name(function)} has no derivative rule. Add one, as in "
+        f"chainrule.autodiff.define({full_name(function)}, jvp=[{jvp}], vjp=[{vjp}]), or use "
+        "functions that have one."
     )
 
 

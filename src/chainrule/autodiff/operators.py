@@ -28,6 +28,7 @@ __all__ = [
 Argnums = int | Sequence[int]
 _REAL = (Tracer, np.floating)  # tuples, as a union would be built anew at each call
 _WEAK = (Tracer, float)
+_SEVERAL = (tuple, list, range)
 
 
 def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
@@ -451,22 +452,22 @@ Inputs = list[tuple[list[Node], Callable[[Iterable[Any]], Any]]]
 
 def _chosen(where: str, argnums: Argnums, given: int) -> Sequence[int]:
     """Return `argnums` as indices from 0."""
-    if argnums == 0 and given and isinstance(argnums, int):
-        return (0,)
-    chosen = [argnums] if isinstance(argnums, int) else list(argnums)
+    if argnums.__class__ is int and 0 <= argnums < given:
+        return (argnums,)
+    chosen: list[Any] = list(argnums) if isinstance(argnums, _SEVERAL) else [argnums]
     for i in chosen:
         if not (isinstance(i, int | np.integer) and -given <= i < given):
             rule = "name positional arguments that are given"
             remedy = f"The function was called with {given}."
             raise InputError(explain(where, "argnums", rule, repr(argnums), remedy))
-    chosen = [i % given for i in chosen]
+    chosen = [int(i) % given for i in chosen]
     if len(chosen) > 1 and len(set(chosen)) < len(chosen):
         raise InputError(explain(where, "argnums", "name each argument once", repr(argnums)))
     return chosen
 
 
 def _one_or_all(argnums: Argnums, values: Sequence[Any]) -> Any:
-    return values[0] if isinstance(argnums, int) else tuple(values)
+    return tuple(values) if isinstance(argnums, _SEVERAL) else values[0]
 
 
 def _enter(

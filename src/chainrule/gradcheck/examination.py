@@ -14,7 +14,7 @@ from chainrule.gradcheck.reports import Element, Entry, GradientReport, Problem
 from chainrule.gradcheck.slopes import Slope, slope_along
 from chainrule.gradcheck.subject import Subject
 
-__all__ = ["Examination", "examine", "same"]
+__all__ = ["Examination", "align", "examine", "same"]
 
 PROJECTIONS = 4  # random directions for an array too large to go through
 SAMPLED = 24  # elements of such an array that are compared one by one
@@ -126,7 +126,7 @@ def examine(
     raw = _run_backward(found, cache, used)
     if any(problem.code in ("raises", "none") for problem in found.problems):
         return found
-    found.analytic = _align(found, raw)
+    found.analytic = align(found, raw)
     _check_cache(found, cache, rng)
     for position, gradient in zip(subject.wrt, found.analytic, strict=False):
         _check_one(found, position, gradient, rng, max_elements)
@@ -169,7 +169,7 @@ def _run_backward(found: Examination, cache: Any, used: Sequence[Any]) -> Any:
     return np.array(raw)
 
 
-def _align(found: Examination, raw: Any) -> list[np.ndarray | None]:
+def align(found: Examination, raw: Any) -> list[np.ndarray | None]:
     """Gradients in the order of ``subject.wrt``; what cannot be assigned is noted."""
     subject = found.subject
     names = [subject.names[i] for i in subject.wrt]
@@ -214,7 +214,7 @@ def _check_cache(found: Examination, cache: Any, rng: np.random.Generator) -> No
         quiet = Examination(subject, found.out, found.dout, found.tolerance)
         if isinstance(raw, tuple | list):
             raw = [None if each is None else np.array(each) for each in raw]
-        return _align(quiet, raw)
+        return align(quiet, raw)
 
     if not same(again(cache), found.analytic):
         found.note(
@@ -520,4 +520,4 @@ def _gradients(found: Examination, values: Sequence[Any]) -> list[np.ndarray | N
     quiet = Examination(subject, found.out, found.dout, found.tolerance)
     if isinstance(raw, tuple | list):
         raw = [None if each is None else np.array(each) for each in raw]
-    return _align(quiet, raw)
+    return align(quiet, raw)

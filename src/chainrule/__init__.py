@@ -23,9 +23,11 @@ __all__ = [
     "layers",
     "models",
     "optim",
+    "proof",
     "records",
     "report",
     "training",
+    "twin",
 ]
 
 if TYPE_CHECKING:
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
         layers,
         models,
         optim,
+        proof,
         records,
         report,
         training,
+        twin,
     )
     from chainrule.training.estimator import ChainruleClassifier
 

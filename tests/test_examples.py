@@ -147,6 +147,21 @@ def test_scikit_learn(run, tmp_path):
         picture(tmp_path, text, f"{name}.png")
 
 
+def test_descend_with_bounds(run, tmp_path):
+    text = run("descend_with_bounds.py")
+    assert number(text, r"off by (\S+) at most") < 1e-12
+    gaps = re.findall(r"gap ([\d.]+) <= ([\d.]+)$", text, re.M)
+    assert len(gaps) == 6
+    assert all(float(gap) <= float(bound) for gap, bound in gaps)
+    assert text.count("the bound holds: ") == 2
+    assert "worst case: gap 2.000000, bound 2.000000" in text
+    assert 'the theorem promises nothing here, as "f is convex" did not hold' in text
+    assert "minimiser [ 0. -4.], w - g/3 = [ 0. -4.]" in text
+    assert re.findall(r"up with probability ([\d.]+)", text) == ["1.0", "0.5", "0.5"]
+    for name in ("stochastic_descent", "path", "ascent"):
+        picture(tmp_path, text, f"{name}.png")
+
+
 def test_every_example_is_tested_and_listed():
     listed = re.findall(r"\]\((\w+\.\w+)\)", (EXAMPLES / "README.md").read_text())
     assert sorted(listed) == sorted(

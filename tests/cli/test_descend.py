@@ -86,7 +86,7 @@ def test_an_assumption_that_fails_is_shown_and_no_error(chainrule):
     done = chainrule("descend", "bowl", "--rho", "0.5", "--steps", "100")
     assert done.code == 0
     assert "\nNO   |v_t| <= rho " in done.out
-    assert done.out.splitlines()[-1].startswith("The theorem promises nothing here, as |v_t|")
+    assert done.out.splitlines()[-1].startswith('The theorem promises nothing here, as "|v_t|')
 
 
 def test_figure_and_animation(chainrule):

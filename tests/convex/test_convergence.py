@@ -119,7 +119,7 @@ class TestViolations:
         study = convergence(load_problem("line"), 100, rho=0.05)
         assert broken(study) == ["|v_t| <= rho"]
         assert not study.assumed
-        assert study.verdict.startswith("the theorem promises nothing here, as |v_t| <= rho did")
+        assert study.verdict.startswith('the theorem promises nothing here, as "|v_t| <= rho" did')
         assert "NO   |v_t| <= rho" in str(study)
 
     def test_rho_too_small_and_the_bound_fails(self):
@@ -160,7 +160,7 @@ class TestViolations:
         study = convergence(double, 10_000)
         assert broken(study) == ["f is convex"]
         assert not study.holds
-        assert study.verdict.endswith("f is convex did not hold; its bound fails")
+        assert study.verdict.endswith('"f is convex" did not hold; its bound fails')
 
     def test_a_term_that_is_not_convex(self):
         """Their mean may be; what is drawn is what counts."""

@@ -159,7 +159,7 @@ class Convergence:
     @property
     def verdict(self) -> str:
         """Return one sentence about the outcome."""
-        broken = [one.name for one in self.assumptions if not one.holds]
+        broken = [f'"{one.name}"' for one in self.assumptions if not one.holds]
         if broken:
             outcome = "holds all the same" if self.holds else "fails"
             what = f"{' and '.join(broken)} did not hold"

@@ -13,6 +13,7 @@ calls. This room knows nothing of chainrule's layers, and they know nothing of i
 witness of the other's derivatives.
 """
 
+from chainrule.autodiff import numeric
 from chainrule.autodiff.define import define, primitive, supported
 from chainrule.autodiff.functions import (
     log_softmax,
@@ -50,6 +51,7 @@ __all__ = [
     "jvp",
     "log_softmax",
     "logsumexp",
+    "numeric",
     "primitive",
     "relu",
     "sigmoid",

@@ -413,15 +413,28 @@ def _part(i: int, g: Any, out: Any, *arrays: Any, axis: int, sizes: Sequence[int
     return g[tuple(index)]
 
 
-def _embedded(i: int, t: Any, out: Any, *arrays: Any, axis: int, sizes: Sequence[int]) -> Any:
-    parts = [t if k == i else np.zeros(shape_of(x), t.dtype) for k, x in enumerate(arrays)]
-    return np.concatenate(parts, axis=axis)
+def _all_parts(tangents: Sequence[Any], out: Any, *arrays: Any, axis: int, sizes: Any) -> Any:
+    return np.concatenate(_or_zeros(tangents, arrays), axis=axis)
+
+
+def _embedded(i: int, t: Any, out: Any, *arrays: Any, axis: int, sizes: Any) -> Any:
+    alone = [t if k == i else None for k in range(len(arrays))]
+    return _all_parts(alone, out, *arrays, axis=axis, sizes=sizes)
+
+
+def _or_zeros(tangents: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Zeros in place of the tangents of constants."""
+    dtype = next(t.dtype for t in tangents if t is not None)
+    return [
+        np.zeros(shape_of(x), dtype) if t is None else t
+        for t, x in zip(tangents, values, strict=True)
+    ]
 
 
 CONCATENATE = Rule(
     "concatenate",
     lambda *arrays, axis, sizes: np.concatenate(arrays, axis=axis),
-    EachArgument(_embedded),
+    EachArgument(_embedded, _all_parts),
     EachArgument(_part),
 )
 
@@ -439,15 +452,19 @@ def _layer(i: int, g: Any, out: Any, *arrays: Any, axis: int) -> Any:
     return g[(*(slice(None),) * (axis % len(shape_of(g))), i)]
 
 
+def _all_layers(tangents: Sequence[Any], out: Any, *arrays: Any, axis: int) -> Any:
+    return np.stack(_or_zeros(tangents, arrays), axis=axis)
+
+
 def _in_layer(i: int, t: Any, out: Any, *arrays: Any, axis: int) -> Any:
-    zero = np.zeros(shape_of(t), t.dtype)
-    return np.stack([t if k == i else zero for k in range(len(arrays))], axis=axis)
+    alone = [t if k == i else None for k in range(len(arrays))]
+    return _all_layers(alone, out, *arrays, axis=axis)
 
 
 STACK = Rule(
     "stack",
     lambda *arrays, axis: np.stack(arrays, axis=axis),
-    EachArgument(_in_layer),
+    EachArgument(_in_layer, _all_layers),
     EachArgument(_layer),
 )
 

@@ -222,7 +222,8 @@ class _Given(EachArgument):
     def __init__(
         self, where: str, title: str, kind: str, given: Derivatives, around: Callable[..., Any]
     ) -> None:
-        self.title, self.kind, self.around = title, kind, around
+        super().__init__(around)
+        self.title, self.kind = title, kind
         self.given = (given,) if callable(given) else () if given is None else tuple(given)
         for each in self.given:
             if each is not None and not callable(each):
@@ -233,7 +234,7 @@ class _Given(EachArgument):
         if i >= len(self.given):
             return self._missing(i)
         given = self.given[i]
-        return None if given is None else partial(self.around, i, given)
+        return None if given is None else partial(self.derivative, i, given)
 
     def _missing(self, i: int) -> Callable[..., NoReturn]:
         def refuse(*args: Any, **kwargs: Any) -> NoReturn:

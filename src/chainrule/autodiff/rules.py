@@ -430,7 +430,9 @@ UFUNCS.update(
         np.trunc: _flat("trunc", np.trunc),
         np.rint: _flat("rint", np.rint),
         np.floor_divide: _flat("floor_divide", np.floor_divide, 2),
-        np.heaviside: _flat("heaviside", np.heaviside, 2),
+        np.heaviside: _binary(  # its second argument is its value at 0
+            "heaviside", np.heaviside, lambda out, x, y: 0.0, lambda out, x, y: primal(x) == 0
+        ),
     }
 )
 

@@ -34,6 +34,7 @@ LONGEST = 4000  # characters
 DEEPEST = 60  # levels of parentheses and operators
 CONSTANTS = {"pi": math.pi, "e": math.e}
 
+_EMPTY = 'explain: the expression is empty. Write one such as "f = x*y".'
 _BINARY = {
     ast.Add: "add",
     ast.Sub: "subtract",
@@ -167,7 +168,7 @@ class _Reader:
                 self._refuse((i, i), "a character that cannot be printed")
         indented = next((i for i, c in enumerate(self.text) if not c.isspace()), None)
         if indented is None:
-            raise ConfigError('explain: the expression is empty. Write one such as "f = x*y".')
+            raise ConfigError(_EMPTY)
         found = []
         for node in self._tree(indented).body:
             span = self._span(node)
@@ -186,6 +187,8 @@ class _Reader:
                 found.append(Statement(target.id, expression, span))
             else:
                 self._foreign(node)
+        if not found:  # a remark
+            raise ConfigError(_EMPTY)
         return tuple(found)
 
     def _tree(self, indented: int) -> ast.Module:
@@ -215,9 +218,7 @@ class _Reader:
         before = self.text[:start].rstrip()[-1:]
         after = self.text[start : start + 1]
         touching = (before.isalnum() or before in ("_", ")")) and (after.isalnum() or after == "(")
-        if "comma" in said or "invalid decimal" in said or touching:
-            message = "two values follow each other. Write * for a product, ; between outputs"
-        elif "never closed" in said:
+        if "never closed" in said:
             message = "this parenthesis is never closed"
         elif "unmatched" in said or "does not match" in said:
             message = "this parenthesis was never opened"
@@ -225,6 +226,8 @@ class _Reader:
             message = f"nested too deeply; at most {DEEPEST} levels are read"
         elif "cannot assign" in said:
             message = "what is on the left of '=' is no name"
+        elif "comma" in said or "invalid decimal" in said or touching:
+            message = "two values follow each other. Write * for a product, ; between outputs"
         elif start >= len(self.text.rstrip()):
             message = "the expression ends here, where a value was expected"
         else:

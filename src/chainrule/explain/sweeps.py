@@ -177,7 +177,8 @@ class Curve:
     steps : tuple of float
         From large to small.
     errors : tuple of float or None
-        Largest difference from reverse mode, relative to the largest entry of the Jacobian.
+        Largest difference from reverse mode, divided by the largest entry of the Jacobian or
+        by 1, whichever is larger.
         None where a value that is needed does not exist.
     """
 
@@ -414,7 +415,7 @@ def error_curve(graph: Graph, exact: np.ndarray, with_complex: bool) -> list[Cur
         For forward and central differences, and for the complex step.
     """
     steps = tuple(float(f"{10 ** (-k / 2):.6g}") for k in range(33))
-    largest = float(np.max(np.abs(exact), initial=0.0)) or 1.0
+    largest = float(np.max(np.abs(exact), initial=1.0))
     errors: dict[str, list[float | None]] = {METHODS[0]: [], METHODS[2]: []}
     if with_complex:
         errors["complex step"] = []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from chainrule.cli.descend import DESCEND
 from chainrule.cli.explain import EXPLAIN
 from chainrule.cli.parser import Command, argument, choice
+from chainrule.cli.proof import PROOF
 from chainrule.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -359,6 +360,7 @@ COMMANDS = (
         ),
     ),
     *DESCEND,
+    *PROOF,
     Command(
         "bench",
         "Compare speed and memory with PyTorch's, results first.",

@@ -101,7 +101,7 @@ def _text(explained: Explanation) -> str:
 
 EXPLAIN = Command(
     "explain",
-    "Explain derivatives: graph, tables of every method, a page of steps.",
+    "Explain derivatives: graph, every method as a table, a page.",
     "EXPRESSIONS NAME=VALUE ... [options]",
     _explain,
     (

@@ -151,7 +151,7 @@ def _real(val: Any) -> Any:
 
 @register(np.imag)
 def _imag(val: Any) -> Any:
-    return np.zeros(shape_of(val))
+    return np.zeros(shape_of(val), val.dtype)[()]
 
 
 METHODS["conj"] = METHODS["conjugate"] = _real
@@ -592,7 +592,11 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> 
         return apply(PAD, (array,), {"width": width, "constant": constant})
     if mode not in _COPYING or options.get("reflect_type") == "odd":
         given = f"mode={mode!r}" if mode not in _COPYING else 'reflect_type="odd"'
-        raise refuse("numpy.pad", given, f'Modes with a rule: "constant", {", ".join(_COPYING)}.')
+        raise refuse(
+            "numpy.pad",
+            given,
+            "Modes with a rule: " + ", ".join(map(repr, ("constant", *_COPYING))),
+        )
     return _REPEAT(array, pad_width, mode=mode, **options)
 
 

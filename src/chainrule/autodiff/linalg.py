@@ -341,7 +341,7 @@ def _inv(a: Any) -> Any:
 
 def _pinv_pushed(t: Any, out: Any, a: Any, **options: Any) -> Any:
     """Golub and Pereyra, SIAM J. Numer. Anal. 10, 1973, equation 4.12; for a constant rank."""
-    rows, columns = np.eye(shape_of(a)[-2]), np.eye(shape_of(a)[-1])
+    rows, columns = (np.eye(n, dtype=a.dtype) for n in shape_of(a)[-2:])
     return (
         -out @ t @ out
         + out @ _t(out) @ _t(t) @ (rows - a @ out)
@@ -350,7 +350,7 @@ def _pinv_pushed(t: Any, out: Any, a: Any, **options: Any) -> Any:
 
 
 def _pinv_pulled(g: Any, out: Any, a: Any, **options: Any) -> Any:
-    rows, columns = np.eye(shape_of(a)[-2]), np.eye(shape_of(a)[-1])
+    rows, columns = (np.eye(n, dtype=a.dtype) for n in shape_of(a)[-2:])
     return (
         -_t(out) @ g @ _t(out)
         + (rows - a @ out) @ _t(g) @ out @ _t(out)
@@ -395,7 +395,7 @@ def _cofactors(out: Any, a: Any) -> Any:
     n = shape_of(a)[-1]
     rest = np.array([[k for k in range(n) if k != i] for i in range(n)], dtype=int)  # (n, n - 1)
     minors = as_array(a)[..., rest[:, None, :, None], rest[None, :, None, :]]
-    sign = (-1.0) ** np.add.outer(np.arange(n), np.arange(n))
+    sign = 1 - 2 * (np.add.outer(np.arange(n), np.arange(n)) % 2).astype(a.dtype)
     return sign * np.linalg.det(minors)
 
 

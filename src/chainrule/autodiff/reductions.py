@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.autodiff.arrays import as_array, refuse
 from chainrule.autodiff.rules import Ties, current_ties, linear, register, written
-from chainrule.autodiff.tracing import Rule, Tracer, apply, primal, shape_of
+from chainrule.autodiff.tracing import UFUNC_METHODS, Rule, Tracer, apply, primal, shape_of
 
 __all__ = ["LOGSUMEXP", "axes_of", "root"]
 
@@ -364,6 +364,14 @@ def _sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | Non
     return np.take_along_axis(a, order, axis)
 
 
+@register(np.partition)
+def _partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect") -> Any:
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    order = np.argpartition(primal(a), kth, axis=axis)
+    return np.take_along_axis(a, order, axis)
+
+
 @register(np.quantile)
 def _quantile(
     a: Any, q: Any, axis: Axis = None, *, method: str = "linear", keepdims: bool = False
@@ -452,8 +460,24 @@ def _nanmin(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 @register(np.nanmean)
 def _nanmean(a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    present = np.sum(~np.isnan(primal(a)), axis=axis, keepdims=keepdims)
+    present = np.sum(~np.isnan(primal(a)), axis=axis, keepdims=keepdims, dtype=a.dtype)
     return np.nansum(a, axis, dtype, keepdims=keepdims) / present
+
+
+@register(np.nanvar)
+def _nanvar(
+    a: Any, axis: Axis = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False
+) -> Any:
+    a = _cast(a, dtype)
+    present = ~np.isnan(primal(a))
+    centred = np.where(present, a - np.nanmean(a, axis, keepdims=True), 0)
+    count = np.sum(present, axis=axis, keepdims=keepdims, dtype=a.dtype)
+    return np.sum(centred * centred, axis, keepdims=keepdims) / (count - ddof)
+
+
+@register(np.nanstd)
+def _nanstd(a: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
+    return root(_nanvar(a, axis, dtype, **options))
 
 
 # --- differences and integrals --------------------------------------------------------------
@@ -518,7 +542,7 @@ def _sinc(x: Any) -> Any:
 
 @register(np.polyval)
 def _polyval(p: Any, x: Any) -> Any:
-    out = np.zeros(shape_of(x))
+    out = np.zeros(shape_of(x), np.result_type(primal(x)))[()]
     for coefficient in as_array(p):
         out = out * x + coefficient
     return out
@@ -535,3 +559,20 @@ def _round(a: Any, decimals: int = 0) -> Any:
 @register(np.fix)
 def _fix(x: Any) -> Any:
     return np.trunc(x)
+
+
+def _logaddexp_reduce(a: Any, axis: Axis = 0, *, keepdims: bool = False) -> Any:
+    return apply(LOGSUMEXP, (a,), {"axis": axis, "keepdims": keepdims})
+
+
+UFUNC_METHODS.update(
+    {
+        (np.add, "reduce"): _sum,
+        (np.multiply, "reduce"): _prod,
+        (np.maximum, "reduce"): _max,
+        (np.minimum, "reduce"): _min,
+        (np.logaddexp, "reduce"): _logaddexp_reduce,
+        (np.add, "accumulate"): _cumsum,
+        (np.multiply, "accumulate"): _cumprod,
+    }
+)

@@ -260,6 +260,8 @@ def _power_slope(out: Any, x: Any, y: Any) -> Any:
 
 def _exponent_slope(out: Any, x: Any, y: Any) -> Any:
     """x^y log x, which is 0 at x = 0."""
+    if isinstance(x, int | float):
+        return out * float(np.log(x)) if x else 0 * out
     return out * np.log(np.where(primal(x) == 0, 1.0, x))
 
 
@@ -430,6 +432,9 @@ UFUNCS.update(
         np.trunc: _flat("trunc", np.trunc),
         np.rint: _flat("rint", np.rint),
         np.floor_divide: _flat("floor_divide", np.floor_divide, 2),
+        np.divmod: lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)),
+        np.modf: lambda x: (x - np.trunc(x), np.trunc(x)),
+        np.ldexp: lambda x, n: x * 2.0 ** primal(n),
         np.heaviside: _binary(  # its second argument is its value at 0
             "heaviside", np.heaviside, lambda out, x, y: 0.0, lambda out, x, y: primal(x) == 0
         ),

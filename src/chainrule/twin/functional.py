@@ -139,7 +139,7 @@ def differentiate(
         )
     import torch
 
-    tensors = {
+    tensors: dict[str, Any] = {
         key: None if value is None else torch.tensor(value, requires_grad=True)
         for key, value in arrays.items()
     }

@@ -12,17 +12,11 @@ from chainrule.convex.ascent import Ascent, AscentTrials, sgd_step_may_ascend, s
 from chainrule.convex.catalog import PROBLEMS, load_problem
 from chainrule.convex.convergence import Assumption, Convergence, ConvergencePoint, convergence
 from chainrule.convex.descent import VARIANTS, Descent, gradient_descent, step_size
-from chainrule.convex.problems import (
-    FunctionProblem,
-    GeometricMedian,
-    LargestDeviation,
-    LinearModel,
-    Minimum,
-    Problem,
-    QuadraticBowl,
-)
+from chainrule.convex.linear import LinearModel
+from chainrule.convex.problems import FunctionProblem, Minimum, Problem
 from chainrule.convex.proximal import ProximalStep, proximal_step
 from chainrule.convex.regret import RegretBound, regret_bound
+from chainrule.convex.shapes import GeometricMedian, LargestDeviation, QuadraticBowl
 
 __all__ = [
     "PROBLEMS",

@@ -8,13 +8,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from chainrule.convex.problems import (
-    GeometricMedian,
-    LargestDeviation,
-    LinearModel,
-    Problem,
-    QuadraticBowl,
-)
+from chainrule.convex.linear import LinearModel
+from chainrule.convex.problems import Problem
+from chainrule.convex.shapes import GeometricMedian, LargestDeviation, QuadraticBowl
 from chainrule.errors import ConfigError, explain, nearest
 
 __all__ = ["PROBLEMS", "load_problem"]

@@ -16,7 +16,8 @@ from chainrule.convex.losses import HingeLoss
 from chainrule.errors import InputError, explain
 
 if TYPE_CHECKING:
-    from chainrule.convex.problems import GeometricMedian, LinearModel
+    from chainrule.convex.linear import LinearModel
+    from chainrule.convex.shapes import GeometricMedian
 
 __all__ = ["solve_geometric_median", "solve_linear_model"]
 

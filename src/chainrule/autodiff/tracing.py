@@ -29,6 +29,7 @@ __all__ = [
     "FUNCTIONS",
     "METHODS",
     "UFUNCS",
+    "UFUNC_METHODS",
     "Dual",
     "EachArgument",
     "Node",
@@ -101,10 +102,12 @@ class Rule:
 
 
 # What NumPy's protocols look up. A ufunc leads to its rule, or to a function where it takes more
-# than that; a NumPy function leads to a function with the same parameters.
+# than that; a NumPy function, a method of arrays or a method of a ufunc leads to a function with
+# the same parameters.
 UFUNCS: dict[np.ufunc, Rule | Callable[..., Any]] = {}
 FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {}
 METHODS: dict[str, Callable[..., Any]] = {}
+UFUNC_METHODS: dict[tuple[np.ufunc, str], Callable[..., Any]] = {}
 
 
 class Tracer:
@@ -134,7 +137,7 @@ class Tracer:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         found = UFUNCS.get(ufunc) or _find_scipy(ufunc)
         if method != "__call__":
-            return _reduce(ufunc, method, inputs, kwargs)
+            return _method(ufunc, method, inputs, kwargs)
         if kwargs:
             _refuse(f"numpy.{ufunc.__name__}", kwargs)
         if isinstance(found, Rule):
@@ -153,15 +156,7 @@ class Tracer:
         handler = FUNCTIONS.get(function)
         if handler is None:
             _no_rule(function, "x" if len(args) == 1 and not kwargs else "x*")
-        try:
-            return handler(*args, **kwargs)
-        except TypeError as error:
-            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
-                raise NoRuleError(
-                    f"autodiff: {full_name(function)} is differentiated without some of its "
-                    f"options: {str(error).partition('() ')[2] or error}. Leave them out."
-                ) from None
-            raise
+        return _call(full_name(function), handler, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         _lost("an array")
@@ -233,6 +228,16 @@ class Tracer:
         """The value with its last two axes exchanged."""
         return np.swapaxes(self, -1, -2)
 
+    @property
+    def real(self) -> Any:
+        """The value, which is real."""
+        return self
+
+    @property
+    def imag(self) -> Any:
+        """Zeros."""
+        return np.imag(self)
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of unsized object")
@@ -251,7 +256,7 @@ class Tracer:
                     "a NumPy function, or chainrule.autodiff.stop_gradient(x) for its plain value."
                 )
             raise AttributeError(f"a traced value has no attribute {name!r}")
-        return lambda *args, **kwargs: method(self, *args, **kwargs)
+        return lambda *args, **kwargs: _call(f".{name}", method, (self, *args), kwargs)
 
     # --- operators --------------------------------------------------------------------------
 
@@ -305,6 +310,9 @@ class Tracer:
 
     def __rfloordiv__(self, other: Any) -> Any:
         return np.floor_divide(other, self)
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return np.round(self, ndigits or 0)
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -577,16 +585,30 @@ def stop_gradient(x: Any) -> Any:
     return primal(x)
 
 
-def _reduce(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def _call(
+    name: str, handler: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """Call what stands for a function; say so if it does not take all that the function does."""
+    try:
+        return handler(*args, **kwargs)
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise NoRuleError(
+                f"autodiff: {name} is differentiated without some of its options: "
+                f"{str(error).partition('() ')[2] or error}. Leave them out."
+            ) from None
+        raise
+
+
+def _method(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """``numpy.add.reduce(x)`` and its like, which default to axis 0."""
-    reductions: dict[np.ufunc, Callable[..., Any]] = {
-        np.add: np.sum,
-        np.multiply: np.prod,
-        np.maximum: np.max,
-        np.minimum: np.min,
-    }
-    if method == "reduce" and ufunc in reductions:
-        return reductions[ufunc](*inputs, **({"axis": 0} | kwargs))
+    handler = UFUNC_METHODS.get((ufunc, method))
+    if handler is not None:
+        return _call(f"numpy.{ufunc.__name__}.{method}", handler, inputs, {"axis": 0} | kwargs)
+    if method == "outer" and not kwargs and ufunc.nin == 2:
+        left, right = inputs
+        shape = (*shape_of(left), *(1,) * len(shape_of(right)))
+        return ufunc(np.reshape(left, shape), right)
     raise NoRuleError(
         f"autodiff: numpy.{ufunc.__name__}.{method} has no derivative rule. Use functions that "
         "have one, such as numpy.sum, numpy.cumsum or numpy.concatenate."
@@ -632,6 +654,11 @@ def full_name(function: Callable[..., Any]) -> str:
 
 def _no_rule(function: Callable[..., Any], letters: str) -> NoReturn:
     """Say how to add a rule; `letters` are the arguments, or ``x*`` for one and any others."""
+    if getattr(function, "nout", 1) > 1:
+        raise NoRuleError(
+            f"autodiff: {full_name(function)} has several results and no derivative rule. Use "
+            "functions that have one."
+        )
     given = "x, *rest, **options" if letters == "x*" else ", ".join(letters)
     count = letters.count("x") if letters == "x*" else len(letters)
     jvp = ", ".join([f"lambda tangent, out, {given}: tangent * ..."] * count)
@@ -646,6 +673,7 @@ def _no_rule(function: Callable[..., Any], letters: str) -> NoReturn:
 def _lost(kind: str) -> NoReturn:
     raise TracerError(
         f"autodiff: a traced value must not become {kind}, where its derivative would be lost. "
-        "Use NumPy functions (numpy.stack for a list of values), or "
-        "chainrule.autodiff.stop_gradient(x) where you want its plain value."
+        "Use NumPy functions (numpy.stack for a list of values), "
+        "chainrule.autodiff.primitive for a function that needs plain arrays, or "
+        "chainrule.autodiff.stop_gradient(x) where you want the plain value."
     )

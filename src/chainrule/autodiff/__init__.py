@@ -14,7 +14,7 @@ witness of the other's derivatives.
 """
 
 from chainrule.autodiff import numeric
-from chainrule.autodiff.define import define, primitive, supported
+from chainrule.autodiff.extend import define, primitive, supported
 from chainrule.autodiff.functions import (
     log_softmax,
     logsumexp,

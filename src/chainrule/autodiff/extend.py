@@ -106,7 +106,8 @@ def define(
         raise InputError(explain("define", "function", "have no rule yet", function, remedy))
     title = name or function.__name__
     elementwise = is_ufunc and getattr(function, "signature", None) is None
-    rule = Rule(title, function, *_derivatives("define", title, jvp, vjp, elementwise))
+    value = function if is_ufunc else _single(title, function)
+    rule = Rule(title, value, *_derivatives("define", title, jvp, vjp, elementwise))
     if isinstance(function, np.ufunc):
         UFUNCS[function] = rule
     else:
@@ -168,14 +169,29 @@ def primitive(
     title = name or str(getattr(function, "__name__", "primitive"))
 
     def value(*args: Any, **kwargs: Any) -> Any:
-        out = np.asarray(function(*args, **kwargs))
-        if out.dtype.kind not in "fiubc":
-            rule = "return one number or array"
-            raise DTypeError(explain("primitive", title, rule, f"dtype {out.dtype}"))
-        return out[()] if out.ndim == 0 else out
+        out = function(*args, **kwargs)
+        array = np.asarray(out)
+        if isinstance(out, tuple | list) or array.dtype.kind not in "fiub":
+            rule = "return one real number or array"
+            raise DTypeError(explain("primitive", title, rule, type(out).__name__))
+        return array[()] if array.ndim == 0 else array
 
     rule = written(title, value, *_derivatives("primitive", title, jvp, vjp, False))
     return wraps(function)(_caller(rule, function))
+
+
+def _single(title: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with a message if it has several results."""
+
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        out = function(*args, **kwargs)
+        if isinstance(out, tuple | list):
+            rule = "be one array for a rule"
+            remedy = "Make a chainrule.autodiff.primitive of a function that returns one of them."
+            raise DTypeError(explain(title, "the result", rule, f"{len(out)} results", remedy))
+        return out
+
+    return compute
 
 
 def _caller(rule: Rule, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression, QuantileRegressor
@@ -378,6 +378,7 @@ def test_names():
     assert all(load_problem(name).name == name for name in PROBLEMS)
 
 
+@example(1e6)  # divided by 1e-5, ten is a little less than a million
 @given(st.floats(1e-12, 1e12))
 def test_radius_is_rounded_up_a_little(value):
     assert value <= round_up(value) <= 1.1 * value * (1 + 1e-12)

@@ -27,7 +27,7 @@ __all__ = [
 
 Argnums = int | Sequence[int]
 _REAL = (Tracer, np.floating)  # tuples, as a union would be built anew at each call
-_WEAK = (Tracer, float)
+_ONE = np.float64(1)
 _SEVERAL = (tuple, list, range)
 
 
@@ -557,7 +557,7 @@ def _as_direction(where: str, name: str, direction: Any, value: Any) -> Any:
 
 
 def _one_like(value: Any) -> Any:
-    return 1.0 if isinstance(value, _WEAK) else value.dtype.type(1)
+    return _ONE if isinstance(value, float) else value.dtype.type(1)
 
 
 def _check_number(value: Any) -> None:

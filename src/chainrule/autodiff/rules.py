@@ -59,6 +59,11 @@ def ties(convention: Ties) -> Iterator[None]:
         or the last one. ``numpy.maximum(x, 0)`` under ``"last"`` has the derivative 0 at 0, as
         PyTorch's ``relu`` and `chainrule.autodiff.relu` have.
 
+    Yields
+    ------
+    None
+        Nothing; the convention holds until the end of the ``with`` block.
+
     Raises
     ------
     InputError
@@ -163,7 +168,7 @@ def written(
         Of the rule.
     value : callable
         Computes it from plain arguments. Traced ones lead back to the rule, one level down.
-    jvp, vjp
+    jvp, vjp : sequence of callable or None, or EachArgument
         As in `Rule`.
 
     Returns

@@ -351,18 +351,25 @@ class Tracer:
 class Node(Tracer):
     """A value in reverse mode: what it was computed from, and with which rule.
 
-    Attributes
+    Parameters
     ----------
     tape : Tape
         Where it is recorded.
-    index : int
-        Its place on the tape.
-    rule : Rule or None
+    value : float, ndarray or Tracer of a lower level
+        What it stands for.
+    rule : Rule, optional
         None for an input.
     parents : sequence of Node or None
         One for each argument; None where the argument is a constant.
-    args, kwargs
+    args : sequence
         The values the rule was given.
+    kwargs : mapping
+        The options the rule was given.
+
+    Attributes
+    ----------
+    index : int
+        Its place on the tape.
     """
 
     __slots__ = ("args", "index", "kwargs", "parents", "rule", "tape")
@@ -467,8 +474,12 @@ class Tape:
 class Dual(Tracer):
     """A value in forward mode, with its tangent.
 
-    Attributes
+    Parameters
     ----------
+    level : int
+        Of the operator it belongs to.
+    value : float, ndarray or Tracer of a lower level
+        What it stands for.
     tangent : array
         In the shape of the value.
     """

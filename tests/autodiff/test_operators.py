@@ -94,6 +94,19 @@ def test_a_gradient_has_kind_shape_and_dtype_of_its_argument(x, kind, dtype):
     np.testing.assert_array_equal(tangent, 2 * np.asarray(x, dtype))
 
 
+def test_directions_take_the_dtype_of_their_value():
+    """So that no rule computes in double precision."""
+    x, v = np.float32([1, 2]), np.array([1.0, 2.0])
+    seen = []
+    jvp(lambda x: seen.append(x.tangent.dtype), (x,), (v,))
+    assert seen == [np.float32]
+
+    def through_a_probe(x):
+        return jvp(lambda y: y * x, (x,), (v,))[1]
+
+    assert jvp(through_a_probe, (x,), (x,))[1].dtype == np.float32
+
+
 def test_arguments_are_chosen_by_number():
     def f(x, y, *, factor=1.0):
         return factor * x * y * y

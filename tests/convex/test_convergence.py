@@ -12,7 +12,9 @@ from chainrule.convex import (
     FunctionProblem,
     LargestDeviation,
     convergence,
+    gradient_descent,
     load_problem,
+    regret_bound,
 )
 from chainrule.errors import ConfigError, DTypeError, InputError
 
@@ -54,6 +56,21 @@ def test_jensens_inequality_holds_for_the_means_of_many_stochastic_runs(name):
     study = convergence(load_problem(name), 60, variant="stochastic", runs=3000, rng=rng())
     (point,) = study.points
     assert point.gap <= point.mean_excess
+
+
+@pytest.mark.parametrize("name", ["hinge_petals", "logistic_cancer"])
+def test_what_is_measured_on_the_way(name):
+    problem = load_problem(name)
+    (point,) = convergence(problem, 150).points
+    path = gradient_descent(problem, 150).path
+    values, slopes = problem.evaluate(path)
+    star = problem.minimum.w
+    assert point.largest_norm == pytest.approx(np.linalg.norm(path, axis=1).max())
+    assert point.largest_gradient == pytest.approx(np.linalg.norm(slopes, axis=1).max())
+    assert point.mean_excess == pytest.approx((values - problem.minimum.value).mean())
+    assert point.mean_inner == pytest.approx(((path - star) * slopes).sum(axis=1).mean())
+    bound = regret_bound(slopes, star, point.eta)
+    assert point.regret == pytest.approx(bound.right / 150)
 
 
 def test_a_longer_run():

@@ -26,7 +26,15 @@ HEAVY = {
     "torch",
 }
 COMMANDS = [[], ["train"], ["evaluate"], ["predict"], ["sanity"], ["report"], ["runs"]]
-COMMANDS += [["data"], ["data", "list"], ["data", "fetch"], ["data", "info"], ["info"], ["bench"]]
+COMMANDS += [
+    ["data"],
+    ["data", "list"],
+    ["data", "fetch"],
+    ["data", "info"],
+    ["info"],
+    ["bench"],
+    ["explain"],
+]
 
 
 def loaded_by(code: str, *arguments: str) -> set[str]:

@@ -53,16 +53,16 @@ def _explain(options: Namespace) -> int:
         options.expression, _point(options.settings), step=options.step, digits=options.digits
     )
     written = {form: getattr(explained, f"to_{form}")() for form in wanted}
+    for form, name in wanted.items():
+        if name != "-":
+            write_atomically(Path(name), written[form].encode())
+            sys.stderr.write(f"chainrule: {FORMS[form]} written to {name}\n")
     if options.json:
         sys.stdout.write(explained.to_json())
-    elif not to_output:
+    elif to_output:
+        sys.stdout.write(next(written[form] for form, name in wanted.items() if name == "-"))
+    else:
         sys.stdout.write(_text(explained))
-    for form, name in wanted.items():
-        if name == "-":
-            sys.stdout.write(written[form])
-            continue
-        write_atomically(Path(name), written[form].encode())
-        sys.stderr.write(f"chainrule: {FORMS[form]} written to {name}\n")
     return 0
 
 

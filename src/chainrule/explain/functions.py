@@ -23,13 +23,14 @@ __all__ = ["graph_of_function"]
 _LARGEST = 1000  # elements of an input; the number of inputs in all is limited elsewhere
 _OWN_NAMES = {"abs": "absolute", "positive": "identity"}
 
-# What can be computed with complex numbers, besides the operations of the grammar.
-_ANALYTIC = {
-    *("sum", "mean", "prod", "cumsum", "trace", "reshape", "transpose", "broadcast_to", "index"),
-    *("concatenate", "stack", "pad", "split", "squeeze", "expand_dims", "flip", "roll", "tile"),
-    *("repeat", "diagonal", "moveaxis", "swapaxes", "where", "matmul", "dot", "einsum"),
-    *("tensordot", "solve", "inv", "det", "reciprocal", "exp2"),
+# Rules that are linear in each operand: their tangent goes the way of their value.
+_LINEAR = {
+    *("sum", "mean", "cumsum", "reshape", "transpose", "broadcast_to", "getitem", "scatter"),
+    *("concatenate", "stack", "pad", "flip", "roll", "tile", "repeat", "diagonal", "where"),
+    *("take_along_axis", "matmul", "einsum"),
 }
+# What can be computed with complex numbers, besides the operations of the grammar.
+_ANALYTIC = _LINEAR | {"prod", "cumprod", "solve", "inv", "det", "reciprocal", "exp2"}
 
 # How a tangent goes through an operation on arrays, for each operand, and an adjoint g back.
 _ARRAY_RULES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -43,8 +44,6 @@ _ARRAY_RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("{y}*log({a})*∂{b}", "{y}*log({a})*g"),
     ),
     "matmul": (("∂{a} @ {b}", "g @ {b}.T"), ("{a} @ ∂{b}", "{a}.T @ g")),
-    "sum": (("sum(∂{a})", "g, for each element"),),
-    "mean": (("mean(∂{a})", "g/n, for each element"),),
     "maximum": (("∂{a} where {a} > {b}", "g where {a} > {b}"), ("∂{b} elsewhere", "g elsewhere")),
     "minimum": (("∂{a} where {a} < {b}", "g where {a} < {b}"), ("∂{b} elsewhere", "g elsewhere")),
     "absolute": (("sign({a})*∂{a}", "sign({a})*g"),),
@@ -162,7 +161,7 @@ class _Reader:
             tuple(self.nodes),
             tuple(range(len(self.names))),
             tuple(outputs),
-            self._runner([self._kind(node) for node in found.nodes]),
+            self._runner(_way(found.nodes)),
             foreign[0] if foreign else "",
         )
 
@@ -228,7 +227,7 @@ class _Reader:
             else:
                 operands.append(Operand(None, _written(argument), argument))
         if not np.all(np.isfinite(value)):
-            words = _text(kind, operands, self.nodes)
+            words = _text(kind, [_short(o, self.nodes) for o in operands], traced.kwargs)
             raise InputError(
                 f"explain: {name} = {words} is not finite at this point; a logarithm, a quotient "
                 "or a power may be out of its domain, or the result too large for a float64."
@@ -243,7 +242,10 @@ class _Reader:
         expression = None
         if plain:
             expression = Call(kind, tuple(_name(o, self.nodes) for o in operands))
-        text = to_text(expression) if expression else _text(kind, operands, self.nodes)
+        if expression is not None:
+            text = to_text(expression)
+        else:
+            text = _text(kind, [_short(o, self.nodes) for o in operands], traced.kwargs)
         return Node(
             index, name, role, kind, tuple(operands), value, tuple(edges), expression,
             note, kink, text,
@@ -307,8 +309,15 @@ class _Reader:
                 local = re.sub(r"\ba\b", written[0], local)
                 local = f"({local})" if re.search(r"[ /]", local) else local
                 texts = (f"{local}*∂{written[0]}", f"{local}*g")
+            elif kind in _LINEAR:
+                moved = [f"∂{word}" if k == i else word for k, word in enumerate(written)]
+                back = {"sum": "g, for each element", "mean": "g/n, for each element"}
+                texts = (
+                    _text(kind, moved[: len(operands)], kwargs),
+                    back.get(kind, f"g, back through {kind}"),
+                )
             else:
-                texts = (f"J {kind} ∂{written[i]}", f"J {kind} transposed, g")
+                texts = (f"J @ ∂{written[i]}", "J.T @ g")
             edges.append(Edge(operand.node, index, template, number, pushed, pulled, texts))
         note, kink = "", False
         if branch is not None and branch.because:
@@ -355,7 +364,7 @@ class _Reader:
         )  # fmt: skip
         return here
 
-    def _runner(self, shape: list[str]) -> Callable[[np.ndarray], list[Any]]:
+    def _runner(self, way: list[Any]) -> Callable[[np.ndarray], list[Any]]:
         nodes, traced_of = tuple(self.nodes), tuple(self.traced)
         inputs = len(self.names)
 
@@ -372,7 +381,7 @@ class _Reader:
             if np.iscomplexobj(point):
                 return _replay(nodes, traced_of, parts)
             again = self._trace(parts)
-            if [self._kind(node) for node in again.nodes] != shape:
+            if _way(again.nodes) != way:
                 raise InputError("explain: the function takes another way at a shifted point.")
             values = [_real(again.nodes[each.index].value) for each in traced_of]
             if not all(np.all(np.isfinite(value)) for value in values):
@@ -398,6 +407,17 @@ def _replay(nodes: Sequence[Node], traced: Sequence[Traced], parts: list[Any]) -
         if not np.all(np.isfinite(values[-1])):
             raise InputError("explain: a value at a shifted point is not finite.")
     return values
+
+
+def _way(nodes: Sequence[Traced]) -> list[Any]:
+    """The operations that were carried out, and on what."""
+    return [
+        (
+            None if node.rule is None else node.rule.name,
+            [None if p is None else p.index for p in node.parents],
+        )
+        for node in nodes
+    ]
 
 
 def _real(value: Any) -> Any:
@@ -435,11 +455,25 @@ def _short(operand: Operand, nodes: Sequence[Node]) -> str:
     return to_text(operand.constant) if operand.constant is not None else "const"
 
 
-def _text(kind: str, operands: Sequence[Operand], nodes: Sequence[Node]) -> str:
-    words = [_short(operand, nodes) for operand in operands]
+def _text(kind: str, words: Sequence[str], options: Mapping[str, Any]) -> str:
+    """Write an operation on named operands, with what is said of axes and indices."""
     if kind == "matmul":
         return " @ ".join(words)
+    if kind == "getitem":
+        return f"{words[0]}[{_index(options.get('index'))}]"
     if kind in OPERATIONS and OPERATIONS[kind].symbol and len(words) == OPERATIONS[kind].arity:
-        names = tuple(Name(each) for each in words)
-        return to_text(Call(kind, names))
-    return f"{kind}({', '.join(words)})"
+        return to_text(Call(kind, tuple(Name(each) for each in words)))
+    axis = options.get("axis")
+    return f"{kind}({', '.join(words)}{'' if axis is None else f', axis={axis}'})"
+
+
+def _index(index: Any) -> str:
+    """Write what stands between square brackets."""
+    if isinstance(index, tuple):
+        return ", ".join(map(_index, index))
+    if isinstance(index, slice):
+        ends = ["" if each is None else str(each) for each in (index.start, index.stop)]
+        return ":".join(ends) + ("" if index.step in (None, 1) else f":{index.step}")
+    if isinstance(index, np.ndarray):
+        return str(index.tolist()) if index.size <= 6 else "..."
+    return "..." if index is Ellipsis else str(index)

@@ -120,6 +120,8 @@ class Node:
         Which branch was taken, and where there is a kink, what is taken for the derivative.
     kink : bool, default False
         Whether the operation has no derivative here.
+    text : str, default ""
+        The operation in the names of nodes, as text; empty for inputs.
     """
 
     index: int

@@ -56,7 +56,7 @@ def format_number(value: float, digits: int) -> str:
     value : float
         Any.
     digits : int
-        At least 1.
+        At least 1; with 17, as many as it takes to read the same number back.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def format_number(value: float, digits: int) -> str:
     >>> format_number(47.3026, 5), format_number(1e-5, 5), format_number(-0.0, 5)
     ('47.303', '1e-5', '0')
     """
-    text = f"{value:.{digits}g}"
+    text = f"{value:.{digits}g}" if digits < 17 else f"{float(value)!r}".removesuffix(".0")
     if "e" in text:
         head, _, exponent = text.partition("e")
         return f"{head}e{int(exponent)}"

@@ -17,6 +17,11 @@ import numpy as np
 __all__ = ["FUNCTIONS", "KINKS", "OPERATIONS", "Branch", "Operation", "choose_formulas"]
 
 
+def _anything(*operands: float) -> str:
+    """What operations need that have a result everywhere."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Branch:
     """The derivatives of an operation where its operands are.
@@ -59,7 +64,7 @@ class Operation:
     arity: int
     value: Callable[..., Any]
     derivatives: tuple[str, ...] | Callable[[Sequence[float], Sequence[bool]], Branch]
-    needs: Callable[..., str] = lambda *operands: ""
+    needs: Callable[..., str] = _anything
     symbol: str = ""
 
 

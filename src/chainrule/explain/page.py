@@ -38,6 +38,8 @@ COLOURS_DARK = {
     "b0": "#12283a", "b1": "#35200f", "b2": "#0f2c24",
 }  # fmt: skip
 
+_LEAST = 0.78  # of its size, to which the graph may be made smaller
+
 
 def render_page(explanation: Explanation) -> str:
     """Return an explanation as one HTML document.
@@ -57,8 +59,12 @@ def render_page(explanation: Explanation) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    style, script = _theme() + _asset("explain.css"), _asset("explain.js")
     graph = explanation.graph
+    drawing, width = graph_svg(explanation)
+    # Letters stay legible: what is too wide for a screen is scrolled.
+    least = f"@media screen {{ .graph {{ min-width: {_LEAST * width:.0f}px; }} }}\n"
+    style = _theme() + _asset("explain.css") + least
+    script = _asset("explain.js")
     point = [
         equation(
             Name(graph.nodes[i].name),
@@ -88,7 +94,7 @@ def render_page(explanation: Explanation) -> str:
         "title": explanation.title,
         "lines": [line.strip() for line in explanation.title.split(";")],
         "point": [Markup(text) for text in point],
-        "graph": Markup(graph_svg(explanation)),
+        "graph": Markup(drawing),
         "sweeps": all_sweeps(explanation),
         "tables": {table["key"]: table for table in tables},
         "curve": Markup(curve_svg(explanation.curves)),

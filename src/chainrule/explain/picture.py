@@ -23,7 +23,7 @@ _HEIGHT, _BETWEEN, _GAP, _MARGIN = 58.0, 46.0, 14.0, 6.0
 _LONGEST = 18
 
 
-def graph_svg(explanation: Explanation) -> str:
+def graph_svg(explanation: Explanation) -> tuple[str, float]:
     """Draw the graph.
 
     Parameters
@@ -33,8 +33,10 @@ def graph_svg(explanation: Explanation) -> str:
 
     Returns
     -------
-    str
+    svg : str
         An ``svg`` element. Node i is ``#n{i}``, the edge from i to j is ``#e{i}-{j}``.
+    width : float
+        Of the drawing at its full size, in pixels.
     """
     graph = explanation.graph
     names, values = [], []
@@ -75,7 +77,7 @@ def graph_svg(explanation: Explanation) -> str:
         )
     count = len(graph.nodes) - len(graph.inputs)
     words = "; ".join(f"{node.name} = {node.text}" for node in graph.nodes if node.text)
-    return (
+    svg = (
         f'<svg class="graph" role="img" aria-labelledby="graph-title graph-words" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}">'
         f'<title id="graph-title">Computation graph with {count} operations</title>'
@@ -85,6 +87,7 @@ def graph_svg(explanation: Explanation) -> str:
         '<path d="M0 0.8 L8 4 L0 7.2 Z"/></marker>'
         f"</defs>{''.join(parts)}</svg>"
     )
+    return svg, width
 
 
 def _cut(text: str) -> str:

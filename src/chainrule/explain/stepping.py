@@ -150,16 +150,23 @@ def _values(explanation: Explanation) -> Sweep:
         value = format_value(node.value, digits)
         shown: Cell = value if np.ndim(node.value) else number(node.value, digits)
         operation: Cell = node.expression if node.expression is not None else node.text
-        put_in = numbers_of(node, graph, digits) or ""
+        put_in = numbers_of(node, graph, digits)
         if node.kind == "input":
             cells = (markup(Name(node.name)), "input", "", value)
             lines = [("input", equation(Name(node.name), shown))]
             say = f"{node.name} is given: {value}."
         else:
-            cells = (markup(Name(node.name)), markup(operation), markup(put_in), escape(value))
-            sides = [Name(node.name), operation, *([put_in] if put_in else []), shown]
+            filled = [] if put_in is None else [put_in]
+            cells = (
+                markup(Name(node.name)),
+                markup(operation),
+                markup(put_in or ""),
+                escape(value),
+            )
+            sides = [Name(node.name), operation, *filled, shown]
             lines = [("value", equation(*sides))]
-            say = f"{node.name} = {node.text} = {value}."
+            words = [node.name, node.text, *map(to_text, filled), value]
+            say = " = ".join(dict.fromkeys(words)) + "."
         if node.note:
             lines.append(("kink" if node.kink else "branch", escape(node.note)))
             say += f" {node.note}."

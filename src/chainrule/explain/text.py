@@ -198,8 +198,8 @@ def _plot(curves: Iterable[Curve], width: int) -> list[str]:
         *(
             f"{_FAINT}{line}{_PLAIN}"
             for line in _wrapped(
-                "Relative to the largest entry of the Jacobian, or to 1. To the right the step shrinks: the "
-                "error of truncation falls, until rounding makes it grow again.",
+                "Relative to the largest entry of the Jacobian, or to 1. To the right the step "
+                "shrinks: the error of truncation falls, until rounding makes it grow again.",
                 width,
             )
         ),

@@ -46,12 +46,12 @@
     for (const edge of graph.querySelectorAll(".edge")) {
       edge.classList.toggle("current", edges.has(edge.id.slice(1)));
     }
-    steps.forEach((one, i) => {
-      one.classList.toggle("current", i === place);
-      one.classList.toggle("later", i > place);
-      if (i === place) one.setAttribute("aria-current", "step");
+    for (const one of rows) {
+      one.classList.toggle("current", one === row);
+      one.classList.toggle("later", steps.indexOf(one) > place);
+      if (one === row) one.setAttribute("aria-current", "step");
       else one.removeAttribute("aria-current");
-    });
+    }
     byId("lead").replaceChildren(...leads[at].cloneNode(true).childNodes);
     byId("sweep-title").textContent = sweep.dataset.title;
     byId("count").textContent = `· step ${place + 1} of ${steps.length}`;

@@ -292,6 +292,30 @@ def test_initial_losses_of_a_fully_connected_net() -> None:
     assert found == pytest.approx([2.3004790897684924, 7.052114776533016], abs=1e-12)
 
 
+SMALL = {"input_dim": 15, "num_classes": 10, "weight_scale": 5e-2, "dtype": np.float64}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            [{"normalization": "batchnorm", "reg": reg} for reg in (0, 3.14)],
+            [2.2611955101340957, 6.996533220108303],
+        ),
+        (
+            [{"dropout_keep_ratio": keep, "seed": 123} for keep in (1, 0.75, 0.5)],
+            [2.3004790897684924, 2.302371489704412, 2.3042759220785896],
+        ),
+    ],
+    ids=["BatchNormalization.ipynb", "Dropout.ipynb"],
+)
+def test_initial_losses_one_after_the_other(options, expected) -> None:
+    random = seed(231)
+    X, y = random.standard_normal((2, 15)), random.randint(10, size=2)
+    losses = [FullyConnectedNet([20, 30], **SMALL, **each).loss(X, y)[0] for each in options]
+    assert losses == pytest.approx(expected, abs=1e-12)
+
+
 UPDATED = {
     "sgd_momentum": [
         [0.1406, 0.20738947, 0.27417895, 0.34096842, 0.40775789],

@@ -100,8 +100,10 @@ class KNearestNeighbor:
         ndarray, shape (M, N)
             Distance of each test example to each training example.
         """
+        from scipy.spatial.distance import cdist
+
         X, train = self._both("compute_distances_one_loop", X)
-        rows = [np.linalg.norm(train - test, axis=1) for test in X]
+        rows = [cdist(test[None], train) for test in X]
         return np.array(rows, X.dtype).reshape(len(X), len(train))
 
     def compute_distances_no_loops(self, X: np.ndarray) -> np.ndarray:

@@ -115,7 +115,8 @@ def test_means_over_runs_come_with_their_standard_error():
     problem = load_problem("hinge_iris")
     few = convergence(problem, 100, variant="stochastic", runs=8, rng=rng())
     many = convergence(problem, 100, variant="stochastic", runs=512, rng=rng())
-    assert few.points[0].standard_error > many.points[0].standard_error > 0
+    # 64 times as many runs, so about an eighth of the error
+    assert few.points[0].standard_error > 4 * many.points[0].standard_error > 0
     difference = abs(few.points[0].gap - many.points[0].gap)
     assert difference < 4 * few.points[0].standard_error
     assert convergence(problem, 100).points[0].standard_error == 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.cli.descend import DESCEND
 from chainrule.cli.explain import EXPLAIN
+from chainrule.cli.grade import GRADE
 from chainrule.cli.parser import Command, argument, choice
 from chainrule.cli.proof import PROOF
 from chainrule.errors import ConfigError
@@ -361,6 +362,7 @@ COMMANDS = (
     ),
     *DESCEND,
     *PROOF,
+    GRADE,
     Command(
         "bench",
         "Compare speed and memory with PyTorch's, results first.",

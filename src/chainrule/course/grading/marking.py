@@ -21,11 +21,11 @@ from chainrule.course.grading.protections import Protections, find_protections
 from chainrule.course.grading.results import Finding, Report, TestResult
 from chainrule.course.grading.rubric import Rubric, TestRules, default_rubric
 from chainrule.course.grading.sandbox import Outcome, Sandbox
-from chainrule.course.grading.script import Plan, Speed
+from chainrule.course.grading.script import Check, Plan, Speed, Tolerance
 from chainrule.course.grading.submission import Submission, collect, generation_of
 from chainrule.errors import DataFormatError
 
-__all__ = ["Progress", "grade"]
+__all__ = ["Progress", "cores", "grade"]
 
 Progress = Callable[[int, int, str], None]
 _LONGEST = 4000  # letters of a message, of what is printed
@@ -39,6 +39,7 @@ def grade(
     jobs: int | None = None,
     protections: Protections | None = None,
     progress: Progress | None = None,
+    stop: threading.Event | None = None,
 ) -> Report:
     """Grade one submission.
 
@@ -56,6 +57,8 @@ def grade(
         By default the best that this machine has.
     progress : callable, optional
         Told how many tests are done, of how many, and which was the last.
+    stop : threading.Event, optional
+        Ends grading early when it is set, from another thread.
 
     Returns
     -------
@@ -66,7 +69,10 @@ def grade(
     ------
     DataMissingError, DataFormatError
         If there is no submission, or nothing to grade in it.
+    KeyboardInterrupt
+        If `stop` was set.
     """
+    stop = stop or threading.Event()
     rubric = rubric or default_rubric()
     shut_in = protections or find_protections()
     start = time.monotonic()
@@ -86,7 +92,7 @@ def grade(
             submission.folder, shut_in.mode, rubric.forbid, audit=shut_in.audit
         ) as sandbox:
             marker = _Marker(sandbox, submission, rubric, which)
-            with ThreadPoolExecutor(max(1, jobs or _cores())) as pool:
+            with ThreadPoolExecutor(max(1, jobs or cores())) as pool:
                 waiting = {pool.submit(marker.mark, *each): each[0].key for each in tests}
                 try:
                     done = {}
@@ -96,14 +102,17 @@ def grade(
                             progress(len(done), len(tests), waiting[future])
                 except BaseException:  # Ctrl-C: what runs is ended, what waits never starts
                     pool.shutdown(wait=False, cancel_futures=True)
-                    sandbox.stop()
+                    stop.set()
                     raise
+    if stop.is_set():
+        raise KeyboardInterrupt
     report.results = [done[test.key] for test, _, _ in tests]
     report.seconds = round(time.monotonic() - start, 3)
     return report
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many tests this process may run at a time."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -189,8 +198,8 @@ class _Marker:
             refs += [ref for speed in plan.speed for ref in (speed.ref, speed.expected.ref)]
             outcome = self.sandbox.run(plan.script.to_job(refs), limits)
             result.seconds = round(outcome.seconds, 3)
-            self._remember(outcome)
-        result.printed = outcome.output[:_LONGEST] if self.rubric.printed else ""
+            self._remember(outcome, plan)
+        result.printed = _clean(outcome.output) if self.rubric.printed else ""
         answers = _answers(outcome, len(plan.checks) + 2 * len(plan.speed))
         if answers is None:
             result.status, result.message = "stopped", self._words(outcome, plan)
@@ -205,9 +214,8 @@ class _Marker:
             and fraction == 0
         ):
             result.status = "missing"
-        wrong = any(
-            not f.passed and "value" in a for f, a in zip(result.findings, answers, strict=False)
-        )
+        checks = zip(plan.checks, result.findings, answers, strict=False)  # without the speed
+        wrong = any(not finding.passed and "value" in answer for _, finding, answer in checks)
         if wrong and self.rubric.diagnosis:
             self._diagnose(plan, limits, result)
         return result
@@ -219,12 +227,14 @@ class _Marker:
             ]
         return ends[0] if ends else None
 
-    def _remember(self, outcome: Outcome) -> None:
+    def _remember(self, outcome: Outcome, plan: Plan) -> None:
         """Keep in mind that a module cannot be imported: each try could cost the whole time."""
         last = outcome.progress[-1] if outcome.progress else ""
         if outcome.ended != "answered" and last.startswith("import "):
-            with self._lock:
-                self._broken.setdefault(last.removeprefix("import "), outcome)
+            name = last.removeprefix("import ")
+            if name in set(_modules(plan.script.steps)):  # whatever the process may say
+                with self._lock:
+                    self._broken.setdefault(name, outcome)
 
     def _words(self, outcome: Outcome, plan: Plan) -> str:
         """Say why a test has no answer, and where it stood."""
@@ -236,7 +246,7 @@ class _Marker:
             number = int(steps[-1].removeprefix("step ")) if steps[-1][5:].isdigit() else -1
             if 0 <= number < len(plan.script.steps):
                 where = f" in {_called(plan.script.steps[number])}"
-        return f"The test was stopped: {outcome.message}{where}."
+        return _clean(f"The test was stopped: {outcome.message}{where}.")
 
     def _judge(self, plan: Plan, answers: list[dict[str, Any]], result: TestResult) -> float:
         total = got = 0.0
@@ -245,12 +255,13 @@ class _Marker:
             total += check.weight
             error = answer.get("error")
             if isinstance(error, dict):
-                fault = str(error.get("message", "it failed"))[:_LONGEST]
+                fault = _clean(error.get("message", "it failed"))
                 if error.get("kind") == "empty":
                     fault = f"not written yet ({fault})"
-                traces += [str(line) for line in error.get("trace", [])]
+                trace = error.get("trace")
+                traces += map(_clean, trace) if isinstance(trace, list) else []
             else:
-                fault = check.fault(answer["value"], self.rubric.tolerance)
+                fault = _clean(_fault(check, answer["value"], self.rubric.tolerance))
             got += 0.0 if fault else check.weight
             result.findings.append(Finding(check.label, not fault, fault))
         if self.rubric.trace:
@@ -273,7 +284,7 @@ class _Marker:
         label = f"speed, {speed.label}"
         if "value" not in timed or fraction < 1:
             return Finding(label, False, "counts once the results are right")
-        wrong = speed.expected.fault(out.get("value"), self.rubric.tolerance.scaled(10))
+        wrong = _fault(speed.expected, out.get("value"), self.rubric.tolerance.scaled(10))
         if wrong:
             return Finding(label, False, f"the result on larger arrays is not right: {wrong}")
         times = timed["value"] if isinstance(timed["value"], dict) else {}
@@ -289,13 +300,30 @@ class _Marker:
         for job in plan.diagnosis:
             outcome = self.sandbox.run(job, limits)
             answer = outcome.answer if isinstance(outcome.answer, dict) else {}
-            text = answer.get("text")
-            if isinstance(text, str) and answer.get("ok") is False:
-                result.diagnosis.append(text[:_LONGEST])
-            elif answer.get("ok") is True:
+            causes = answer.get("causes")
+            if answer.get("ok") is True:
                 result.diagnosis.append(
                     "The backward agrees with your own forward: look for the fault in the forward."
                 )
+            elif isinstance(causes, list):
+                for cause in causes[:3]:
+                    lines = cause if isinstance(cause, list) else [cause]
+                    text = "\n".join(str(line) for line in lines[:12])
+                    result.diagnosis.append(_clean(text))
+
+
+def _fault(check: Check, value: Any, tolerance: Tolerance) -> str:
+    """What is wrong with a value; it may be anything that plain data can be."""
+    try:
+        return check.fault(value, tolerance)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return f"it could not be compared ({type(error).__name__})"
+
+
+def _clean(text: object) -> str:
+    """Text of the submission's as it may be shown: no control characters, not endless."""
+    shown = str(text)[:_LONGEST].encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in shown)
 
 
 def _answers(outcome: Outcome, count: int) -> list[dict[str, Any]] | None:

@@ -15,6 +15,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -105,10 +106,18 @@ class Sandbox:
         Packages that a submission may not import.
     audit : bool, default True
         Whether the audit hook is set as well; tests of the grader switch it off.
+    stop : threading.Event, optional
+        Ends what runs when it is set.
     """
 
     def __init__(
-        self, submission: Path, mode: str, forbid: Iterable[str] = (), *, audit: bool = True
+        self,
+        submission: Path,
+        mode: str,
+        forbid: Iterable[str] = (),
+        *,
+        audit: bool = True,
+        stop: threading.Event | None = None,
     ) -> None:
         self.mode = mode
         self.forbid = list(forbid)
@@ -121,7 +130,7 @@ class Sandbox:
         self._grader = self._base / "grader"
         self._doctor = self._grader / "doctor"
         (self._base / "root").mkdir()
-        self._stopped = False
+        self._stop = stop or threading.Event()
         self._copy_grader()
 
     def __enter__(self) -> Sandbox:
@@ -133,10 +142,6 @@ class Sandbox:
     def close(self) -> None:
         """Remove all temporary files."""
         shutil.rmtree(self._base, ignore_errors=True)
-
-    def stop(self) -> None:
-        """End what runs, from another thread; nothing runs after it."""
-        self._stopped = True
 
     def run(self, job: dict[str, Any], limits: Limits) -> Outcome:
         """Run one job and end every process that came of it.
@@ -221,15 +226,15 @@ class Sandbox:
             if process is None:
                 os.close(results)
                 os.close(outputs)
-        watch = _Watch(process, job, results, outputs, limits, work, lambda: self._stopped)
+        watch = _Watch(process, job, results, outputs, limits, work, self._stop.is_set)
         try:
             return watch.follow()
         finally:
+            watch.close()  # first, so that nothing waits for us to read
             end_tree(process, f"CHAINRULE_TEST={home}" if self.mode == "plain" else None)
-            watch.close()
 
     def _command(self, descriptor: int, limits: Limits) -> list[str]:
-        command = [self.interpreter.executable, "-I", "-S", "-c", _BOOT, str(descriptor)]
+        command = [self.interpreter.executable, "-I", "-S", "-u", "-c", _BOOT, str(descriptor)]
         if self.mode == "plain":
             return command
         return enter(

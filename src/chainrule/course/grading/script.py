@@ -64,7 +64,7 @@ class Script:
         )
 
     def time(
-        self, what: str | tuple[Ref, str], *args: Any, width: int, loops: int, rounds: int = 3
+        self, what: str | tuple[Ref, str], *args: Any, width: int, loops: int, rounds: int = 5
     ) -> Ref:
         """Call it several times, with the clock; beside it, a loop of `loops` dot products."""
         measure = {"width": width, "loops": loops, "rounds": rounds}
@@ -238,27 +238,18 @@ class Plan:
             self.check(label, refs[index], value, **options)
 
     def diagnose(
-        self, forward: str, backward: str, inputs: Sequence[np.ndarray], *after: Any, seed: int = 0
+        self, forward: str, backward: str, inputs: dict[str, np.ndarray], *after: Any, seed: int = 0
     ) -> None:
         """Ask the doctor about a pair of functions if a check fails."""
-        about = {"forward": forward, "backward": backward, "inputs": list(inputs), "seed": seed}
-        self.diagnosis.append(
-            {"kind": "diagnose", "diagnosis": {**about, "after": _plain(list(after))}}
-        )
+        self._ask(inputs, after, forward=forward, backward=backward, seed=seed)
 
-    def diagnose_loss(
-        self, loss: str, inputs: Sequence[np.ndarray], *after: Any, before: Sequence[Any] = ()
-    ) -> None:
+    def diagnose_loss(self, loss: str, inputs: dict[str, np.ndarray], *after: Any) -> None:
         """Ask the doctor about a function that returns a loss and its gradient."""
-        about = {
-            "loss": loss,
-            "inputs": list(inputs),
-            "before": _plain(list(before)),
-            "gradient": 1,
-        }
-        self.diagnosis.append(
-            {"kind": "diagnose", "diagnosis": {**about, "after": _plain(list(after))}}
-        )
+        self._ask(inputs, after, loss=loss)
+
+    def _ask(self, inputs: dict[str, np.ndarray], after: Sequence[Any], **about: Any) -> None:
+        about |= {"inputs": inputs, "after": _plain(list(after))}
+        self.diagnosis.append({"kind": "diagnose", "diagnosis": about})
 
 
 Builder = Callable[[np.random.Generator], Plan]
@@ -313,7 +304,7 @@ def _difference(got: np.ndarray, want: np.ndarray, tolerance: Tolerance) -> str:
     if not wrong.any():
         return ""
     worst = float(np.abs(got - want).max() / max(scale, 1e-300))
-    text = f"{_share(int(wrong.sum()), want.size)} wrong, by up to {worst:.2g} of the largest value"
+    text = f"{_share(int(wrong.sum()), want.size)} wrong, by up to {worst:.2g} times the largest"
     return text + _hint(got, want, tolerance, scale)
 
 

@@ -40,7 +40,7 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
         gradients = plan.script.call(_L + "affine_backward", dout, out[1])
         expected = course.affine_backward(dout, course.affine_forward(x, w, b)[1])
         plan.checks_of(gradients, "dx dw db", expected)
-    plan.diagnose(_L + "affine_forward", _L + "affine_backward", [x, w, b])
+    plan.diagnose(_L + "affine_forward", _L + "affine_backward", {"x": x, "w": w, "b": b})
     return plan
 
 
@@ -64,7 +64,7 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
         out = plan.script.call(_L + "relu_forward", x)
         dx = plan.script.call(_L + "relu_backward", dout, out[1])
         plan.check(f"dx of shape {shape}", dx, dout * (x > 0))
-    plan.diagnose(_L + "relu_forward", _L + "relu_backward", [x])
+    plan.diagnose(_L + "relu_forward", _L + "relu_backward", {"x": x})
     return plan
 
 
@@ -84,7 +84,7 @@ def _loss(name: str, near: float) -> None:
             x, y = rng.normal(scale=3, size=shape), rng.integers(shape[1], size=shape[0])
             out = plan.script.call(_L + name, x, y)
             plan.checks_of(out, "loss dx", function(x, y))
-        plan.diagnose_loss(_L + name, [rng.normal(size=(5, 4))], rng.integers(4, size=5))
+        plan.diagnose_loss(_L + name, {"x": rng.normal(size=(5, 4))}, rng.integers(4, size=5))
         if name == "softmax_loss":
             x = np.array([[1000.0, 0.0, -1000.0], [-800.0, -801.0, -802.0]])
             out = plan.script.call(_L + name, x, np.array([0, 2]))
@@ -140,7 +140,7 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
         plan.checks_of(gradients, "dx dw db", course.conv_backward_naive(dout, cache))
     x, w = rng.normal(size=(2, 2, 5, 5)), rng.normal(size=(2, 2, 3, 3))
     forward, backward = _L + "conv_forward_naive", _L + "conv_backward_naive"
-    plan.diagnose(forward, backward, [x, w, b], {"stride": 1, "pad": 1})
+    plan.diagnose(forward, backward, {"x": x, "w": w, "b": b}, {"stride": 1, "pad": 1})
     return plan
 
 
@@ -175,5 +175,5 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
         overlap = "overlapping" if stride < window[0] else "disjoint"
         plan.check(f"dx for {overlap} windows", dx, course.max_pool_backward_naive(dout, cache))
     forward, backward = _L + "max_pool_forward_naive", _L + "max_pool_backward_naive"
-    plan.diagnose(forward, backward, [x], param)
+    plan.diagnose(forward, backward, {"x": x}, param)
     return plan

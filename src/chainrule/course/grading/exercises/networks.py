@@ -116,9 +116,11 @@ def convnet(x: np.ndarray, y: np.ndarray | None, params: Arrays, reg: float) -> 
     return scores, *_regularise(loss, params, grads, reg)
 
 
-def _check_gradients(plan: Plan, given: Ref, expected: Arrays, loose: float = 1.0) -> None:
+def _check_gradients(
+    plan: Plan, given: Ref, expected: Arrays, where: str = "", loose: float = 1.0
+) -> None:
     for key, value in sorted(expected.items()):
-        plan.check(f"gradient of {key}", given[key], value, loose=loose)
+        plan.check(f"gradient of {key}{where}", given[key], value, loose=loose)
 
 
 def _toy() -> tuple[Arrays, np.ndarray, np.ndarray]:
@@ -199,7 +201,8 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
     plan = Plan()
     model, X, y = _toy()
     out = plan.script.call(_TWO + "two_layer_net", X, model, y, 0.1)
-    _check_gradients(plan, out[1], dense_net(X, y, model, 0.1)[2])
+    where = " of the notebook's example"
+    _check_gradients(plan, out[1], dense_net(X, y, model, 0.1)[2], where)
     model = {key: rng.normal(size=value.shape) for key, value in model.items()}
     X = rng.normal(size=(6, 4))
     y = rng.integers(3, size=6)
@@ -294,7 +297,7 @@ def _two_layer(rng: np.random.Generator, with_gradients: bool) -> tuple[Plan, Ar
         scores, loss, grads = dense_net(X, y, params, reg)
         out = plan.script.call((net, "loss"), X, y)
         if with_gradients:
-            _check_gradients(plan, out[1], grads)
+            _check_gradients(plan, out[1], grads, f" with reg = {reg}")
             continue
         plan.check(f"the loss with reg = {reg}", out[0], loss)
         plan.check("the scores", plan.script.call((net, "loss"), X), scores)
@@ -324,7 +327,8 @@ def _enter_deep(name: str, title: str, normalization: str | None, weight: float 
             out = plan.script.call((net, "loss"), X, y)
             _, loss, grads = dense_net(X, y, params, 0.3, normalization)
             plan.check(f"the loss with {len(hidden)} hidden layers", out[0], loss)
-            _check_gradients(plan, out[1], grads, loose=10)
+            depth = f" with {len(hidden)} hidden layers" if normalization is None else ""
+            _check_gradients(plan, out[1], grads, depth, loose=10)
         return plan
 
 

@@ -87,7 +87,8 @@ def _backward(
         plan.check("dx", gradients[0], expected[0], weight=2)
         for index, label in ((1, "dgamma"), (2, "dbeta")):
             plan.check(label, gradients[index], expected[index], any_of=(expected[index].ravel(),))
-        plan.diagnose(_L + forward, _L + name, [x, gamma, beta], *more, dict(param))
+        inputs = {"x": x, "gamma": gamma, "beta": beta}
+        plan.diagnose(_L + forward, _L + name, inputs, *more, dict(param))
         return plan
 
 
@@ -228,5 +229,5 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
     out = plan.script.call(_L + "dropout_forward", x, {"mode": "test", "p": 0.4})
     dx = plan.script.call(_L + "dropout_backward", dout, out[1])
     plan.check("dx in test mode", dx, dout)
-    plan.diagnose(_L + "dropout_forward", _L + "dropout_backward", [x + dout], param)
+    plan.diagnose(_L + "dropout_forward", _L + "dropout_backward", {"x": x + dout}, param)
     return plan

@@ -62,7 +62,7 @@ class Machine:
 
     def _give(self, reference: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"value": plain(self._value(reference))}
+            return {"value": plain(self.value(reference))}
         except Failure as failure:
             return {"error": failure.record}
         except BaseException as error:
@@ -75,18 +75,18 @@ class Machine:
             seed_numpy(step["seed"])
             return None
         if kind == "make":
-            return self._value(step["value"])
+            return self.value(step["value"])
         if kind == "update":
-            target = self._value(step["on"])
-            for key, value in self._value(step["values"]).items():
+            target = self.value(step["on"])
+            for key, value in self.value(step["values"]).items():
                 target[key] = value
             return None
         if kind == "set":
-            setattr(self._value(step["on"]), step["name"], self._value(step["value"]))
+            setattr(self.value(step["on"]), step["name"], self.value(step["value"]))
             return None
         function = self._function(step["target"])
-        args = [self._value(value) for value in step["args"]]
-        kwargs = {key: self._value(value) for key, value in step["kwargs"].items()}
+        args = [self.value(value) for value in step["args"]]
+        kwargs = {key: self.value(value) for key, value in step["kwargs"].items()}
         if kind == "time":
             return self._time(function, args, kwargs, step)
         return function(*args, **kwargs)
@@ -109,7 +109,7 @@ class Machine:
 
     def _function(self, target: Any) -> Any:
         if isinstance(target, dict):
-            owner, name = self._value(target["of"]), target["name"]
+            owner, name = self.value(target["of"]), target["name"]
             where = type(owner).__name__
         else:
             module, _, name = target.partition(":")
@@ -137,23 +137,23 @@ class Machine:
         finally:
             self.tell("imported")
 
-    def _value(self, tree: Any) -> Any:
+    def value(self, tree: Any) -> Any:
         """Replace the references in an argument by what they refer to; arrays are copied."""
         if isinstance(tree, np.ndarray):
             return tree.copy()
         if isinstance(tree, list):
-            return [self._value(item) for item in tree]
+            return [self.value(item) for item in tree]
         if not isinstance(tree, dict):
             return tree
         if "$ref" in tree:
             return self._follow(self.results[tree["$ref"]], tree["path"])
         if "$tuple" in tree:
-            return tuple(self._value(item) for item in tree["$tuple"])
+            return tuple(self.value(item) for item in tree["$tuple"])
         if "$target" in tree:
             return self._function(tree["$target"])
         if "$function" in tree:
-            return FUNCTIONS[tree["$function"]](**self._value(tree["with"]))
-        return {key: self._value(item) for key, item in tree.items()}
+            return FUNCTIONS[tree["$function"]](**self.value(tree["with"]))
+        return {key: self.value(item) for key, item in tree.items()}
 
     def _follow(self, value: Any, path: list[Any]) -> Any:
         if isinstance(value, Failure):

@@ -84,40 +84,27 @@ def _load_doctor(job: dict[str, Any]) -> Any:
 def _diagnose(diagnose: Any, machine: Machine, about: dict[str, Any]) -> dict[str, Any]:
     """Ask the doctor about a forward and a backward function of the submission.
 
-    `about` has ``forward`` and ``backward`` targets (or one ``loss`` that returns both),
-    ``inputs`` that are differentiated, ``after`` further arguments, and ``drop``, how many of
-    the last results of the backward are not gradients.
+    `about` has the targets ``forward`` and ``backward``, or one ``loss`` that returns both;
+    ``inputs``, the first arguments, by name; and ``after``, the further ones.
     """
     module, _, name = str(about.get("forward") or about["loss"]).partition(":")
-    forward = getattr(machine.load(module), name)
-    fixed = about["after"]
+    owner = machine.load(module)
+    function = getattr(owner, name)
     seed = about.get("seed", 0)
-    if "loss" in about:
-        position = about["gradient"]
 
-        def value(*inputs: np.ndarray) -> tuple[Any, Any]:
-            seed_numpy(seed)
-            given = machine._value(about["before"])
-            out = forward(*given, *inputs, *machine._value(fixed))
-            return out[0], out[position]
+    def forward(**inputs: np.ndarray) -> Any:
+        seed_numpy(seed)
+        out = function(*inputs.values(), *machine.value(about["after"]))
+        return out[:2]  # output and cache, or loss and gradient
 
-        def slope(dout: Any, gradient: Any) -> Any:
-            return dout * gradient
-
-        pair: tuple[Any, Any] = (value, slope)
-    else:
-        backward = getattr(machine.load(module), about["backward"].partition(":")[2])
-
-        def values(*inputs: np.ndarray) -> Any:
-            seed_numpy(seed)
-            return forward(*inputs, *machine._value(fixed))
-
-        def slopes(dout: np.ndarray, cache: Any) -> Any:
-            gradients = backward(dout, cache)
-            return gradients[: len(about["inputs"])] if isinstance(gradients, tuple) else gradients
-
-        pair = (values, slopes)
-    found = diagnose(*pair, about["inputs"], rng=np.random.default_rng(seed))
-    causes = [[str(cause.code), str(cause.sentence)] for cause in found.causes]
-    answer: dict[str, Any] = plain({"ok": bool(found.ok), "causes": causes, "text": str(found)})
+    name_of_backward = str(about.get("backward")).partition(":")[2]
+    backward = _scaled if "loss" in about else getattr(owner, name_of_backward)
+    forward.__name__ = name
+    found = diagnose(forward, backward, about["inputs"], rng=np.random.default_rng(seed))
+    causes = [[str(c.sentence), *(str(line) for line in c.evidence)] for c in found.causes]
+    answer: dict[str, Any] = plain({"ok": bool(found.ok), "causes": causes})
     return answer
+
+
+def _scaled(dout: Any, gradient: Any) -> Any:
+    return dout * gradient

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.gradcheck.formulas import Formula
 from chainrule.gradcheck.programs import Program
 from chainrule.gradcheck.subject import Subject
 
@@ -107,7 +108,7 @@ def known_candidates(truth: Truth) -> Iterator[Candidate]:
         params = [arrays[i] for i in stage.params]
         x, dout = values[index], douts[index]
         where = f" ({stage.formula.title})" if len(program.stages) > 1 else ""
-        for mistake in stage.formula.mistakes(dout, x, params):
+        for mistake in stage.at(arrays).mistakes(dout, x, params):
             yield from _carried(
                 truth, index, mistake.code, mistake.sentence + where, mistake.gradients, values
             )
@@ -155,15 +156,19 @@ def _wiring(
     stage = program.stages[index]
     params = [truth.arrays[i] for i in stage.params]
     x, dout = values[index], douts[index]
-    right = stage.formula.backward(dout, x, params)
+    formula = stage.at(truth.arrays)
+    right = formula.backward(dout, x, params)
     none: list[np.ndarray | None] = [None] * len(params)
     ones = np.ones_like(dout)
     title = stage.formula.title
+    if right[0].shape == dout.shape and not stage.params:
+        words = f"the backward of {title} is left out"
+        yield from _carried(truth, index, "local_missing", words + where, [dout], values)
 
     def carried(code: str, words: str, gradients: Sequence[Any]) -> Iterator[Candidate]:
         yield from _carried(truth, index, code, words + where, gradients, values)
 
-    ignored = stage.formula.backward(ones, x, params)
+    ignored = formula.backward(ones, x, params)
     code, words = "upstream_ignored", f"{title} ignores the gradient from above (takes it as 1)"
     yield from carried(code, words, ignored)
     for slot in range(len(right)):
@@ -185,7 +190,7 @@ def _wiring(
                     yield from carried(kind, sentence, [right[0] * c, *none])
     for other, value in enumerate(douts):
         if other != index and value.shape == dout.shape:
-            wrong = stage.formula.backward(value, x, params)
+            wrong = formula.backward(value, x, params)
             words = "the gradient from above is taken at another place of the chain"
             yield from carried("upstream_wrong", words, wrong)
             for slot in range(1, len(right)):
@@ -202,10 +207,8 @@ def _wiring(
             if other == 0
             else (f"the output of {program.stages[other - 1].formula.title}")
         )
-        wrong = stage.formula.backward(dout, value, params)
+        wrong = formula.backward(dout, value, params)
         yield from carried(code, f"{title} uses {what} instead of its own input", wrong)
-    if right[0].shape == dout.shape and not stage.params:
-        yield from carried("local_missing", f"the backward of {title} is left out", [dout])
 
 
 def _regulariser(truth: Truth) -> Iterator[Candidate]:
@@ -331,6 +334,23 @@ def _from_above(truth: Truth, wrong: Sequence[int]) -> Iterator[Candidate]:
             others.append(("window_offset", sentence, left))
     others.append(("upstream_wrong", "dout is squared", dout**2))
     others.append(("upstream_wrong", "the absolute value of dout is used", np.abs(dout)))
+    if dout.ndim == 4:
+        n, f, *extent = dout.shape
+        for words, moved in (
+            ("(F, N, OH, OW)", dout.transpose(1, 0, 2, 3)),
+            ("(N, F, OH, OW)", dout),
+            ("(F, OH, OW, N)", dout.transpose(1, 2, 3, 0)),
+            ("(N, OH, OW, F)", dout.transpose(0, 2, 3, 1)),
+        ):
+            for shape, axes in (
+                ((f, *extent, n), (3, 0, 1, 2)),
+                ((n, *extent, f), (0, 3, 1, 2)),
+                ((f, n, *extent), (1, 0, 2, 3)),
+            ):
+                again = moved.reshape(shape).transpose(axes)
+                if not np.array_equal(again, dout):
+                    sentence = f"dout is reshaped in the order {words}, which does not fit {shape}"
+                    others.append(("reshaped", sentence, again))
     if dout.ndim == 2 and dout.shape[0] == dout.shape[1]:
         others.append(("transposed", "dout is transposed", dout.T))
     for code, sentence, other in others:
@@ -363,7 +383,7 @@ def fits(
     """
     gradient, name = truth.right[position], truth.subject.names[position]
     if analytic.shape != gradient.shape:
-        return None
+        return _pattern(truth, position, analytic)
     factor = _coefficients([gradient], analytic)
     if factor is not None:
         return (*_name_factor(truth, name, float(factor[0])), (float(factor[0]),))
@@ -371,31 +391,48 @@ def fits(
     added = _coefficients([weight], analytic - gradient)
     if added is not None and weight.size > 1 and np.ptp(weight) != 0:
         return _name_regulariser(truth, position, float(added[0]))
+    for formula, slot, dout, x, params in _visible(truth, position):
+        terms = formula.terms(slot, dout, x, params)
+        found = _coefficients([value for _, _, value in terms], analytic) if terms else None
+        if found is None:
+            continue
+        wrong = [
+            (code, words, c)
+            for (code, words, _), c in zip(terms, found, strict=True)
+            if abs(c - 1) > 1e-6
+        ]
+        if wrong:
+            parts = [f"{words} {_describe(c)}" for _, words, c in wrong]
+            return wrong[0][0], f"{' and '.join(parts)}, in the gradient by {name}", tuple(found)
+    return _pattern(truth, position, analytic)
+
+
+def _visible(
+    truth: Truth, position: int
+) -> Iterator[tuple[Formula, int, np.ndarray, np.ndarray, list[np.ndarray]]]:
+    """Formulas whose gradient by one of their arguments is what backward returns as it is."""
     program = truth.program
     if program is None:
-        return None
+        return
     values, douts = program.values(truth.arrays), program.upstream(truth.arrays, truth.dout)
     for index, stage in enumerate(program.stages):
         slots = [0] if index == 0 and position == program.x else []
         slots += [1 + k for k, i in enumerate(stage.params) if i == position]
         params = [truth.arrays[i] for i in stage.params]
         for slot in slots:
-            terms = stage.formula.terms(slot, douts[index], values[index], params)
-            found = _coefficients([value for _, _, value in terms], analytic) if terms else None
-            if found is None:
-                continue
-            wrong = [
-                (code, words, c)
-                for (code, words, _), c in zip(terms, found, strict=True)
-                if abs(c - 1) > 1e-6
-            ]
-            if wrong:
-                parts = [f"{words} {_describe(c)}" for _, words, c in wrong]
-                return (
-                    wrong[0][0],
-                    f"{' and '.join(parts)}, in the gradient by {name}",
-                    tuple(found),
-                )
+            yield stage.at(truth.arrays), slot, douts[index], values[index], params
+
+
+def _pattern(
+    truth: Truth, position: int, analytic: np.ndarray
+) -> tuple[str, str, tuple[float, ...]] | None:
+    """What the place of wrong elements tells."""
+    if analytic.dtype.kind not in "fiu" or not np.all(np.isfinite(analytic)):
+        return None
+    for formula, slot, dout, x, params in _visible(truth, position):
+        found = formula.pattern(slot, analytic, dout, x, params)
+        if found is not None:
+            return (*found, ())
     return None
 
 
@@ -431,18 +468,14 @@ def _name_factor(truth: Truth, name: str, c: float) -> tuple[str, str]:
         is_velocity = name.lower() in VELOCITY
         words = "the velocity enters" if is_velocity else f"the gradient by {name} comes"
         return "velocity_sign" if is_velocity else "sign", f"{words} with the wrong sign"
-    means = truth.program is not None and any(
-        getattr(stage.formula, "mean", False) or "average" in stage.formula.title
-        for stage in truth.program.stages
-    )
     for size in sizes:
         both = f"{size:g} times" if c > 0 else f"-{size:g} times"
-        if close(abs(c), size) and (size > 2 or means or truth.out.ndim == 0):
+        if close(abs(c), size) and size > 2:
             return (
                 "missing_mean",
                 f"the gradient by {name} is {both} too large: a division by {size:g} is missing",
             )
-        if close(abs(c), 1 / size) and (size > 2 or means or truth.out.ndim == 0):
+        if close(abs(c), 1 / size) and size > 2:
             return "double_mean", f"the gradient by {name} is divided by {size:g} once too often"
     for value, words in (
         (2.0, "twice"),
@@ -494,13 +527,18 @@ def _strength(truth: Truth, position: int) -> float:
     """The strength k of ``k/2 sum w^2`` in a loss: what grows with the square of w."""
     if truth.program is not None and position in truth.program.regularised:
         return truth.program.strength
-    found = []
     weight = truth.arrays[position]
-    for size in (1e5, 1e6):
-        arrays = [*truth.arrays[:position], size * weight, *truth.arrays[position + 1 :]]
+
+    def loss(t: float) -> float:
+        arrays = [*truth.arrays[:position], t * weight, *truth.arrays[position + 1 :]]
         with np.errstate(all="ignore"):
-            value = float(truth.subject.call(arrays)[0])
-        found.append(2 * value / float(np.sum((size * weight) ** 2)))
+            return float(truth.subject.call(arrays)[0])
+
+    # Far out a loss of scores grows linearly, so its second difference is the regulariser's.
+    found = [
+        (loss(3 * t) - 2 * loss(2 * t) + loss(t)) / (t**2 * float(np.sum(weight**2)))
+        for t in (20.0, 40.0)
+    ]
     return (
         found[1]
         if np.isfinite(found).all() and abs(found[1] - found[0]) < 0.1 * abs(found[1])

@@ -168,9 +168,10 @@ class _Case:
                 continue
         gradient = found.numeric[0] if found.numeric else None
         self.fresh = fresh
+        budget = 200 if found.report.ok else 3000  # for a remark little effort will do
         self.program = recognise(
             subject.arrays, found.out, fresh,
-            kwargs=subject.kwargs, names=subject.names, score_gradient=gradient,
+            kwargs=subject.kwargs, names=subject.names, score_gradient=gradient, budget=budget,
         )  # fmt: skip
 
     def _observe(self) -> bool:
@@ -222,6 +223,9 @@ class _Case:
         wrong = self._wrong()
         if not wrong:
             return []
+        if all(self._is_zero(k) for k in wrong):
+            names = ", ".join(self.subject.names[self.subject.wrt[k]] for k in wrong)
+            return [self._cause("zero", f"the gradient by {names} is zero", wrong)]
         joint = self._joint(wrong)
         if joint is not None:
             return [self._cause(joint.code, joint.sentence, wrong)]
@@ -236,6 +240,14 @@ class _Case:
             resized = self._resized() if self.found.report.problems else []
             causes += resized or [self._unrecognised(rest)]
         return causes
+
+    def _is_zero(self, k: int) -> bool:
+        """Whether backward returns exactly 0 everywhere, at all inputs."""
+        found = [each.analytic[k] for each in self.observations]
+        return all(
+            a is not None and a.shape == each.truth.right[self.subject.wrt[k]].shape and not a.any()
+            for a, each in zip(found, self.observations, strict=True)
+        )
 
     def _candidates(self, truth: Truth, wrong: list[int]) -> Iterator[Candidate]:
         yield from known_candidates(truth)
@@ -268,6 +280,9 @@ class _Case:
     def _one(self, k: int, wrong: list[int]) -> Cause | None:
         """A bug that explains the gradient by one input."""
         position = self.subject.wrt[k]
+        if self._is_zero(k):
+            sentence = f"the gradient by {self.subject.names[position]} is zero"
+            return self._cause("zero", sentence, [k])
         left: dict[tuple[str, str], Candidate] | None = None
         for each in self.observations:
             analytic, matching = each.analytic[k], {}
@@ -303,7 +318,47 @@ class _Case:
             ):
                 return self._proportional(k, known[0]) if len(known[2]) == 1 else None
             known = known or found
-        return None if known is None else self._cause(known[0], known[1], [k])
+        if known is None:
+            return None
+        if known[0] in ("factor", "missing_mean", "double_mean"):
+            known = (*self._by_batch(k, known[0], known[1], known[2][0]), ())
+        return self._cause(known[0], known[1], [k])
+
+    def _by_batch(self, k: int, code: str, sentence: str, c: float) -> tuple[str, str]:
+        """Tell a factor 2 from a batch of two: does the factor change with one more example?"""
+        subject = self.subject
+        if self.program is None:
+            return code, sentence
+        count = len(subject.arrays[self.program.x])
+        arrays = list(subject.arrays)
+        for i, a in enumerate(arrays):
+            is_labels = isinstance(a, np.ndarray) and a.dtype.kind in "iu" and a.shape == (count,)
+            if i == self.program.x or is_labels:
+                arrays[i] = np.concatenate([a, a[:1]])
+        try:
+            out, cache, used = subject.call(arrays)
+            dout = np.ones(out.shape) if not out.ndim else self.rng.uniform(0.5, 1.5, out.shape)
+            raw = subject.back(dout, cache, used)
+            quiet = Examination(subject, out, dout, self.found.tolerance)
+            raw = list(raw) if isinstance(raw, tuple | list) else raw
+            analytic = align(quiet, raw)[k]
+            right = self.program.gradients(arrays, dout)[subject.wrt[k]]
+        except Exception:  # another size of the batch is more than some forwards take
+            return code, sentence
+        square = float(np.sum(right**2))
+        if analytic is None or analytic.shape != right.shape or not square:
+            return code, sentence
+        now = float(np.sum(analytic * right)) / square
+        name = subject.names[subject.wrt[k]]
+        power = np.log(abs(now / c)) / np.log((count + 1) / count) if now and c else 0.0
+        if abs(power - 1) < 1e-3:
+            return "missing_mean", f"the gradient by {name} lacks a division by N = {count}"
+        if abs(power + 1) < 1e-3:
+            return "double_mean", f"the gradient by {name} is divided by N = {count} once too often"
+        for value, words in ((2.0, "twice"), (0.5, "half")):
+            if abs(power) < 1e-3 and abs(c - value) < 1e-6:
+                return "factor", f"the gradient by {name} is {words} what it should be"
+        return code, sentence
 
     def _proportional(self, k: int, code: str) -> Cause | None:
         """A factor that differs from input to input is a scale that dout has lost."""

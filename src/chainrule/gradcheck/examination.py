@@ -179,6 +179,7 @@ def align(found: Examination, raw: Any) -> list[np.ndarray | None]:
             found.note("count", f"no gradient is returned for {', '.join(missing)}.")
         return [raw.get(name, raw.get(f"d{name}")) for name in names]
     gradients = raw if isinstance(raw, list) else [raw]
+    gradients = [None if each is None else np.asarray(each) for each in gradients]
     if len(gradients) != len(names):
         # An optional argument that is None may have its place among the gradients.
         holes = [i for i, x in enumerate(subject.given) if x is None or i in subject.wrt]

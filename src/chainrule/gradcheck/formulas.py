@@ -22,6 +22,8 @@ __all__ = [
     "Formula",
     "Linear",
     "Mistake",
+    "Transpose",
+    "agrees",
     "axis_sums",
     "elementwise_formulas",
     "scaling",
@@ -73,6 +75,12 @@ class Formula:
     ) -> list[tuple[str, str, np.ndarray]]:
         """Parts (code of a bug in it, name, value) that add up to the gradient of a slot."""
         return []
+
+    def pattern(
+        self, slot: int, analytic: np.ndarray, dout: np.ndarray, x: np.ndarray, params: Arrays
+    ) -> tuple[str, str] | None:
+        """Code and sentence for where a wrong gradient differs, if that tells the bug."""
+        return None
 
 
 # --- elementwise ----------------------------------------------------------------------------
@@ -126,6 +134,7 @@ class Elementwise(Formula):
         yield Mistake("upstream_added", sentence, [dout + right])
         for code, sentence, slope in self.wrong(x, self.function(x), dout):
             yield Mistake(code, sentence, [dout * slope])
+            yield Mistake("upstream_ignored", f"dout is not used, and {sentence}", [slope * 1.0])
         shifted = [
             ("input_for_output", "the derivative is taken at the output instead of the input",
              self.function(x)),
@@ -134,6 +143,18 @@ class Elementwise(Formula):
         for code, sentence, at in shifted:
             code = "mask_wrong_tensor" if self.kinked else code
             yield Mistake(code, sentence, [dout * self.slope(at)])
+
+    def pattern(
+        self, slot: int, analytic: np.ndarray, dout: np.ndarray, x: np.ndarray, params: Arrays
+    ) -> tuple[str, str] | None:
+        """Whether one side of a kink is right and the other not."""
+        if not self.kinked:
+            return None
+        right = agrees(analytic, dout * self.slope(x))
+        if right[x > 0].all() and (x < 0).any() and not right[x < 0].any():
+            sentence = "where x > 0 the gradient is right, elsewhere it is not"
+            return ("leaky_slope" if self.slope(-np.ones(1)) else "mask_wrong_tensor"), sentence
+        return None
 
     def terms(
         self, slot: int, dout: np.ndarray, x: np.ndarray, params: Arrays
@@ -158,6 +179,13 @@ def _relu_wrong(
         (wrong, "the mask is x > 1 instead of x > 0", mask(x > 1)),
         (wrong, "the mask is x > -1 instead of x > 0", mask(x > -1)),
         (wrong, "the mask is x > mean(x) instead of x > 0", mask(x > x.mean())),
+        (
+            wrong,
+            "the negative side gets the gradient -1 instead of 0",
+            np.where(x > 0, 1, -1 / dout),
+        ),
+        (wrong, "the negative side gets the gradient 1 instead of 0", np.where(x > 0, 1, 1 / dout)),
+        (wrong, "the negative side gets -dout instead of 0", np.where(x > 0, 1.0, -1.0)),
         (wrong, "dout is multiplied by x where x > 0 instead of by 1", np.where(x > 0, x, low)),
         (wrong, "dout is multiplied by the output instead of the mask", out),
         (wrong, "dout is multiplied by x instead of the mask", x),
@@ -177,6 +205,9 @@ def _leaky(slope: float) -> Elementwise:
             (missing, "the negative side gets the slope twice", np.where(x > 0, 1.0, slope**2)),
             (missing, "dout is not used on the negative side",
              np.where(x > 0, 1.0, slope / dout)),
+            (missing, "the negative side gets slope / dout", np.where(x > 0, 1.0, slope / dout**2)),
+            (missing, "the negative side gets slope + dout",
+             np.where(x > 0, 1.0, slope / dout + 1)),
             (missing, "the negative side gets slope * x", np.where(x > 0, 1.0, slope * x)),
             (missing, "the positive side gets the slope as well", np.full_like(x, slope)),
         ]  # fmt: skip
@@ -342,6 +373,14 @@ def elementwise_formulas(x: np.ndarray, out: np.ndarray) -> list[Formula]:
     return found
 
 
+def agrees(analytic: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Which elements are right."""
+    size = float(np.max(np.abs(right), initial=0.0))
+    values = np.asarray(analytic, np.float64)
+    good: np.ndarray = np.isclose(values, right, rtol=1e-6, atol=1e-8 * size)
+    return good
+
+
 def scaling(scale: np.ndarray) -> Elementwise:
     """Dropout: a mask whose elements are 0 or one number, 1 / (1 - p)."""
     kept = scale != 0
@@ -460,18 +499,12 @@ class Linear(Formula):
         yield Mistake("transposed", "the weight gradient is transposed", [None, right[1].T, *tail])
         sentence = "the weight gradient is transposed and then reshaped to the weight's shape"
         yield Mistake("transposed", sentence, [None, right[1].T.reshape(params[0].shape), *tail])
-        if len({*d.shape, *rows.shape}) == 1:
-            yield Mistake("transposed", "x is not transposed in x^T dout", by_weight(rows @ d))
-            yield Mistake(
-                "transposed", "dout^T is not transposed: x^T dout^T", by_weight(rows.T @ d.T)
-            )
-            yield Mistake("transposed", "dout is transposed in dx", by_x(d.T @ matrix.T))
-        if d.shape[0] == d.shape[1]:
-            yield Mistake("transposed", "dout is transposed in dx", by_x(d.T @ matrix.T))
-            yield Mistake("transposed", "dout is transposed in the weight gradient",
-                          by_weight(rows.T @ d.T))  # fmt: skip
-        if rows.shape[0] == rows.shape[1]:
-            yield Mistake("transposed", "x is not transposed in x^T dout", by_weight(rows @ d))
+        for words, value in _products(d, matrix, "dout", "the weight"):
+            if value.shape == (len(d), matrix.shape[0]):
+                yield Mistake("transposed", f"dx is {words}", by_x(value))
+        for words, value in _products(rows, d, "x", "dout"):
+            if value.shape == matrix.shape:
+                yield Mistake("transposed", f"the weight gradient is {words}", by_weight(value))
         over = "overwritten"
         yield Mistake(over, "the weight gradient is that of the last example: each overwrites the "
                       "one before", by_weight(np.outer(rows[-1], d[-1])))  # fmt: skip
@@ -487,6 +520,18 @@ class Linear(Formula):
                           [None, None, d[0]])  # fmt: skip
             yield Mistake("wrong_axis", "the bias gradient keeps an axis of length 1",
                           [None, None, d.sum(axis=0, keepdims=True)])  # fmt: skip
+
+
+def _products(
+    a: np.ndarray, b: np.ndarray, first: str, second: str
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Matrix products of two arrays in both orders, transposed or not, where the shapes fit."""
+    for left, right, names in ((a, b, (first, second)), (b, a, (second, first))):
+        for i, p in enumerate((left, left.T)):
+            for j, q in enumerate((right, right.T)):
+                if p.shape[1] == q.shape[0]:
+                    words = f"{names[0]}{'^T' * i} times {names[1]}{'^T' * j}"
+                    yield words, p @ q
 
 
 class Flatten(Formula):
@@ -511,3 +556,17 @@ class Flatten(Formula):
             "reshaped", "dout is transposed before it is reshaped", [dout.T.reshape(x.shape)]
         )
         yield Mistake("reshaped", "dx has the axes of x in reverse", [dout.reshape(x.shape[::-1])])
+
+
+class Transpose(Formula):
+    """Rows and columns exchanged, between layers that hold examples as columns and losses."""
+
+    title = "transpose"
+
+    def forward(self, x: np.ndarray, params: Arrays) -> np.ndarray:
+        """Transpose."""
+        return x.T
+
+    def backward(self, dout: np.ndarray, x: np.ndarray, params: Arrays) -> Arrays:
+        """Transpose back."""
+        return [dout.T]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.gradcheck.formulas import Arrays, Formula, Mistake
+from chainrule.gradcheck.formulas import Arrays, Formula, Mistake, agrees
 
 __all__ = ["CrossEntropy", "Hinge", "Softmax", "SquaredError"]
 
@@ -115,11 +115,6 @@ class CrossEntropy(Formula):
             (code, "log p is differentiated but not the softmax: -target / p", -target / p),
             (code, "only the diagonal of the softmax's Jacobian is used", -target * (1 - p)),
             (code, "p is multiplied by p of the true class", p * p_y - target * p_y),
-            (
-                code,
-                "the sign of the target is wrong where it is spread",
-                p - hard + (target - hard),
-            ),
             (code, "scores are not normalised: exp(scores) - target", np.exp(x) - target),
             (code, "scores are not normalised: exp(scores - max) - target", np.exp(shift) - target),
             (code, "log p instead of p", log_p - target),
@@ -133,9 +128,11 @@ class CrossEntropy(Formula):
             ),
         ]
         if self.smoothing:
+            spread = p - hard + (target - hard)
             lost, e, classes = "label_smoothing", self.smoothing, x.shape[1]
             candidates += [
                 (lost, "the label smoothing is ignored", p - hard),
+                (lost, "the target has the wrong sign where it is spread", spread),
                 (lost, "the smoothing is applied twice", p - self._target(x, 2 * e)),
                 (lost, "the uniform share e / C is missing", p - (1 - e) * hard),
                 (lost, "the uniform share has the wrong sign", p - (1 - e) * hard + e / classes),
@@ -185,6 +182,24 @@ class CrossEntropy(Formula):
             uniform = np.full(x.shape, -self.smoothing / x.shape[1])
             found.append(("label_smoothing", "the uniform share", scale * uniform))
         return found
+
+    def pattern(
+        self, slot: int, analytic: np.ndarray, dout: np.ndarray, x: np.ndarray, params: Arrays
+    ) -> tuple[str, str] | None:
+        """Whether the true class alone is wrong."""
+        words = _one_place(analytic, self.backward(dout, x, params)[0], self.labels)
+        return ("softmax_correction", words) if words else None
+
+
+def _one_place(analytic: np.ndarray, right: np.ndarray, labels: np.ndarray) -> str:
+    """Whether only the true class is wrong, or only the others; empty if neither."""
+    good = agrees(analytic, right)
+    is_true = np.arange(right.shape[1]) == labels[:, None]
+    if good[~is_true].all() and not good[is_true].all():
+        return "the gradient is wrong at the true class only"
+    if good[is_true].all() and not good[~is_true].all():
+        return "the gradient is right at the true class only"
+    return ""
 
 
 @dataclass
@@ -240,7 +255,7 @@ class Hinge(Formula):
         once = inside.astype(np.float64)
         once[rows, self.labels] = -1.0
         any_once = inside.astype(np.float64)
-        any_once[rows, self.labels] = -np.any(inside, axis=1)
+        any_once[rows, self.labels] = -1.0 * np.any(inside, axis=1)
         everywhere = np.ones_like(inside)
         everywhere[rows, self.labels] = False
         violation = np.where(inside, margins, 0.0)
@@ -296,6 +311,13 @@ class Hinge(Formula):
             ("true_class", "the wrong classes", scale * inside),
             ("true_class", "the true class", scale * (self._gradient(inside) - inside)),
         ]
+
+    def pattern(
+        self, slot: int, analytic: np.ndarray, dout: np.ndarray, x: np.ndarray, params: Arrays
+    ) -> tuple[str, str] | None:
+        """Whether the true class alone is wrong."""
+        words = _one_place(analytic, self.backward(dout, x, params)[0], self.labels)
+        return ("true_class", words) if words else None
 
 
 @dataclass

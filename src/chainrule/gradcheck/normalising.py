@@ -93,6 +93,34 @@ class Normalise(Formula):
         """The three paths from x to the output."""
         return self._parts(dout, x, params) if slot == 0 else []
 
+    def pattern(
+        self, slot: int, analytic: np.ndarray, dout: np.ndarray, x: np.ndarray, params: Arrays
+    ) -> tuple[str, str] | None:
+        """Whether dx is off by a constant in each group, or by a multiple of normalised x."""
+        if slot or np.prod([self.grouped[a] for a in self.axes]) < 4:
+            return None
+        right = self.backward(dout, x, params)[0]
+        rest = (analytic - right).reshape(self.grouped)
+        x_hat, _ = self._statistics(x)
+        mean = rest.mean(axis=self.axes, keepdims=True)
+        square = (x_hat**2).mean(axis=self.axes, keepdims=True)
+        along = x_hat * ((rest * x_hat).mean(axis=self.axes, keepdims=True) / square)
+
+        def explains(part: np.ndarray) -> bool:
+            size = float(np.max(np.abs(rest)))
+            return bool(np.max(np.abs(rest - part)) < 1e-6 * size)
+
+        if explains(mean + 0 * rest):
+            words = "dx is off by the same number for all elements that share a mean"
+            return "norm_mean_path", f"{words}: the path through the mean is wrong"
+        if explains(along):
+            words = "dx is off by a multiple of normalised x"
+            return "norm_var_path", f"{words}: the path through the variance is wrong"
+        if explains(mean + along):
+            words = "dx is off by what the paths through mean and variance give"
+            return "norm_mean_path", f"{words}: both are wrong"
+        return None
+
     def mistakes(self, dout: np.ndarray, x: np.ndarray, params: Arrays) -> Iterator[Mistake]:
         """Paths, factors and axes of dx; factors and sums of the parameters' gradients."""
         tail: list[np.ndarray | None] = [None] * len(params)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from chainrule.gradcheck.formulas import (
     Flatten,
     Formula,
     Linear,
+    Transpose,
     elementwise_formulas,
     scaling,
 )
@@ -38,10 +39,23 @@ class Stage:
         What is computed.
     params : tuple of int
         Positions among the inputs.
+    labels : int or None
+        Position of the labels or targets of a loss, if they are among the inputs.
     """
 
     formula: Formula
     params: tuple[int, ...] = ()
+    labels: int | None = None
+
+    def at(self, arrays: Sequence[Any]) -> Formula:
+        """The formula with the labels that are among the inputs."""
+        if self.labels is None:
+            return self.formula
+        if isinstance(self.formula, CrossEntropy | Hinge):
+            return replace(self.formula, labels=arrays[self.labels])
+        if isinstance(self.formula, SquaredError):
+            return replace(self.formula, target=arrays[self.labels])
+        return self.formula
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,7 @@ class Program:
         """The input and the output of each stage."""
         found = [arrays[self.x]]
         for stage in self.stages:
-            found.append(stage.formula.forward(found[-1], [arrays[i] for i in stage.params]))
+            found.append(stage.at(arrays).forward(found[-1], [arrays[i] for i in stage.params]))
         return found
 
     def output(self, arrays: Sequence[Any]) -> np.ndarray:
@@ -88,7 +102,7 @@ class Program:
         values, douts = self.values(arrays), [dout]
         for stage, x in zip(self.stages[:0:-1], values[-2:0:-1], strict=True):
             params = [arrays[i] for i in stage.params]
-            douts.append(stage.formula.backward(douts[-1], x, params)[0])
+            douts.append(stage.at(arrays).backward(douts[-1], x, params)[0])
         return douts[::-1]
 
     def below(
@@ -97,7 +111,7 @@ class Program:
         """Gradients of what comes before a stage, from the gradient by its input."""
         gradients: dict[int, np.ndarray] = {}
         for stage, x in zip(self.stages[:index][::-1], values[:index][::-1], strict=True):
-            dx, *dparams = stage.formula.backward(dx, x, [arrays[i] for i in stage.params])
+            dx, *dparams = stage.at(arrays).backward(dx, x, [arrays[i] for i in stage.params])
             gradients.update(zip(stage.params, dparams, strict=True))
         gradients[self.x] = dx
         return gradients
@@ -121,24 +135,27 @@ class _Search:
     labels: np.ndarray | None
     all_epsilons: bool
     weights: list[int] = field(default_factory=list)
+    budget: int = BUDGET
     tried: int = 0
+    depth: int = 1
 
     def run(self, x: int, params: list[int]) -> Iterator[Program]:
         """Programs whose output agrees."""
         self.weights = [i for i in params if self.arrays[i].ndim > 1]
-        for stages, strength in self._extend(self.arrays[x], params, ()):
-            yield Program(x, stages, strength, tuple(self.weights) if strength else ())
+        for self.depth in range(1, DEPTH + 1):  # short programs first
+            for stages, strength in self._extend(self.arrays[x], params, ()):
+                yield Program(x, stages, strength, tuple(self.weights) if strength else ())
+            if self.tried > self.budget:
+                return
 
     def _extend(
         self, h: np.ndarray, left: list[int], stages: tuple[Stage, ...]
     ) -> Iterator[tuple[tuple[Stage, ...], float]]:
         self.tried += 1
-        if self.tried > BUDGET:
+        if self.tried > self.budget:
             return
-        if stages and not left and agree(h, self.out):
+        if len(stages) == self.depth and not left and agree(h, self.out):
             yield stages, 0.0
-        if len(stages) >= DEPTH:
-            return
         if (
             not left
             and not self.out.ndim
@@ -149,6 +166,8 @@ class _Search:
             rest = float(self.out) - float(h)
             if squares and rest > 1e-9 * abs(float(self.out)):
                 yield stages, 2 * rest / squares
+            return
+        if len(stages) >= self.depth:
             return
         for stage in self._next(h, left, stages):
             try:
@@ -195,27 +214,31 @@ class _Search:
                 yield from (Stage(f) for f in _norms(h, None, eps, self.hints))
 
     def _losses(self, h: np.ndarray) -> Iterator[Stage]:
-        for value in (self.labels, *self.arrays):
+        if h.ndim == 2:
+            yield Stage(Transpose())
+        for place, value in ((None, self.labels), *enumerate(self.arrays)):
             if not isinstance(value, np.ndarray) or value.shape[:1] != h.shape[:1]:
                 continue
             if value.dtype.kind == "f" and value.shape == h.shape and value is not h:
                 squares = float(np.sum((h - value) ** 2))
                 if squares:
-                    yield Stage(SquaredError(value, float(f"{float(self.out) / squares:.12g}")))
+                    factor = float(f"{float(self.out) / squares:.12g}")
+                    yield Stage(SquaredError(value, factor), labels=place)
             if h.ndim != 2 or value.dtype.kind not in "iu" or value.ndim != 1 or not value.size:
                 continue
             if value.min() < 0 or value.max() >= h.shape[1]:
                 continue
             for mean in (True, False):
-                yield Stage(CrossEntropy(value, 0.0, mean))
+                yield Stage(CrossEntropy(value, 0.0, mean), labels=place)
                 hard, soft = (
                     float(CrossEntropy(value, e, mean).forward(h, [])) for e in (0.0, 1.0)
                 )
                 share = (float(self.out) - hard) / (soft - hard) if soft != hard else 0.0
                 if 1e-6 < share < 1:
-                    yield Stage(CrossEntropy(value, float(f"{share:.10g}"), mean))
+                    smoothing = float(f"{share:.10g}")
+                    yield Stage(CrossEntropy(value, smoothing, mean), labels=place)
                 for margin in {float(self.hints.get("margin", 1.0)), 1.0}:
-                    yield Stage(Hinge(value, margin, mean))
+                    yield Stage(Hinge(value, margin, mean), labels=place)
 
     def _epsilons(self) -> Sequence[float]:
         hint = self.hints.get("eps")
@@ -384,6 +407,7 @@ def recognise(
     kwargs: dict[str, Any],
     names: Sequence[str],
     score_gradient: np.ndarray | None = None,
+    budget: int = BUDGET,
 ) -> Program | None:
     """Find known formulas that give the output, here and at other inputs.
 
@@ -401,6 +425,8 @@ def recognise(
         Names of the inputs.
     score_gradient : ndarray, optional
         Gradient by the first input, from which labels that no argument holds are read.
+    budget : int
+        How many intermediate results are tried for each choice of the first input.
 
     Returns
     -------
@@ -422,7 +448,7 @@ def recognise(
             for params in (others, others[:2], others[:3], others[:-2]):
                 if params is not others and len(params) >= len(others):
                     continue
-                search = _Search(arrays, target, hints, labels, all_epsilons)
+                search = _Search(arrays, target, hints, labels, all_epsilons, budget=budget)
                 for program in search.run(x, params):
                     if all(agree(program.output(a), np.asarray(o, float)) for a, o in fresh):
                         return program

@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from chainrule.gradcheck.formulas import Arrays, Formula, Mistake, axis_sums
+from chainrule.gradcheck.formulas import Arrays, Formula, Mistake, agrees, axis_sums
 
 __all__ = ["Conv2d", "GlobalAveragePool", "Pool2d"]
 
@@ -27,6 +27,8 @@ class Windows:
         A mistake: all windows moved by this.
     skip : str, default ""
         A mistake: "last" or "first" row and column of windows left out.
+    count : pair of int, optional
+        A mistake: so many rows and columns of windows, filled in order with the pixels of dout.
     """
 
     kernel: Pair
@@ -34,6 +36,7 @@ class Windows:
     padding: Pair
     shift: Pair = (0, 0)
     skip: str = ""
+    count: Pair | None = None
 
     def extent(self, shape: tuple[int, ...]) -> Pair:
         """Rows and columns of windows on images of a shape."""
@@ -57,30 +60,60 @@ class Windows:
 
     def places(self, shape: tuple[int, ...]) -> Iterator[tuple[int, int, slice, slice]]:
         """Row and column of each window and the slices it covers, those inside only."""
+        if self.count is not None:
+            yield from self._in_order(shape)
+            return
         rows, columns = self.extent(shape)
         height, width = (shape[2 + i] + 2 * self.padding[i] for i in (0, 1))
-        first = 1 if self.skip == "first" else 0
-        last = 1 if self.skip == "last" else 0
-        for u in range(first, rows - last):
-            for v in range(first, columns - last):
+        first = 1 if self.skip.startswith("first") else 0
+        last = 1 if self.skip.startswith("last") else 0
+        by_row, by_column = "row" in self.skip, "column" in self.skip
+        for u in range(first * by_row, rows - last * by_row):
+            for v in range(first * by_column, columns - last * by_column):
                 top, left = u * self.stride[0] + self.shift[0], v * self.stride[1] + self.shift[1]
                 bottom, right = top + self.kernel[0], left + self.kernel[1]
                 if top >= 0 and left >= 0 and bottom <= height and right <= width:
                     yield u, v, slice(top, bottom), slice(left, right)
 
+    def _in_order(self, shape: tuple[int, ...]) -> Iterator[tuple[int, int, slice, slice]]:
+        """Another number of windows, the pixels of dout given to them one after another."""
+        rows, columns = self.extent(shape)
+        wanted = self.count or (rows, columns)
+        for p in range(min(rows * columns, wanted[0] * wanted[1])):
+            top, left = divmod(p, wanted[1])
+            a, b = top * self.stride[0], left * self.stride[1]
+            inside = a + self.kernel[0] <= shape[2] + 2 * self.padding[0]
+            if inside and b + self.kernel[1] <= shape[3] + 2 * self.padding[1]:
+                rows_, columns_ = slice(a, a + self.kernel[0]), slice(b, b + self.kernel[1])
+                yield (*divmod(p, columns), rows_, columns_)
 
-def _variants(windows: Windows) -> Iterator[tuple[str, str, Windows]]:
+
+def _variants(windows: Windows, extent: Pair) -> Iterator[tuple[str, str, Windows]]:
     """Windows in wrong places, as (code, words, windows)."""
     code = "window_offset"
     for shift in ((1, 0), (0, 1), (1, 1), (-1, 0), (0, -1), (-1, -1)):
         yield code, f"windows are shifted by {shift}", replace(windows, shift=shift)
-    yield code, "the last row and column of windows are left out", replace(windows, skip="last")
-    yield code, "the first row and column of windows are left out", replace(windows, skip="first")
+    for skip in ("last", "first"):
+        for which in ("row", "column", "row and column"):
+            words = f"the {skip} {which} of windows is left out"
+            yield code, words, replace(windows, skip=f"{skip} {which}")
     if windows.stride != (1, 1):
         yield code, "windows are placed as for stride 1", replace(windows, stride=(1, 1))
-    for stride in ((windows.stride[0] + 1,) * 2, (windows.stride[1], windows.stride[0])):
-        if stride != windows.stride:
-            yield code, f"windows are placed with stride {stride}", replace(windows, stride=stride)
+    for other in ((windows.stride[0] + 1,) * 2, (windows.stride[1], windows.stride[0])):
+        if other != windows.stride:
+            yield code, f"windows are placed with stride {other}", replace(windows, stride=other)
+    rows, columns = extent
+    stride = windows.stride
+    few = {(1, columns), (rows, 1), (rows - 1, columns), (rows, columns - 1)}
+    few |= {(-(-rows // stride[0]), columns), (rows, -(-columns // stride[1]))}
+    few |= {
+        (-(-(rows + stride[0]) // stride[0]), columns),
+        (rows, -(-(columns + stride[1]) // stride[1])),
+    }
+    for count in sorted(few - {extent}):
+        if min(count) > 0:
+            words = f"{count[0]} x {count[1]} windows are filled instead of {rows} x {columns}"
+            yield code, words, replace(windows, count=count)
     if windows.kernel != windows.stride:
         yield (
             code,
@@ -141,6 +174,22 @@ def _border_mistakes(
         :, :, top : shape[2] - top, left : shape[3] - left
     ]
     yield code, "the outermost pixels of x get no gradient: cut twice", erased
+
+
+def _cut(
+    padded: np.ndarray, analytic: np.ndarray, shape: tuple[int, ...]
+) -> tuple[str, str] | None:
+    """Whether a result is another part of the padded gradient than that of the image."""
+    if analytic.ndim != 4 or analytic.shape[:2] != shape[:2] or analytic.shape == shape:
+        return None
+    height, width = analytic.shape[2:]
+    for top in range(padded.shape[2] - height + 1):
+        for left in range(padded.shape[3] - width + 1):
+            if agrees(analytic, padded[:, :, top : top + height, left : left + width]).all():
+                words = f"of {height} x {width} pixels from ({top}, {left}) on"
+                sentence = f"dx is the part {words} of the padded gradient: it is cut wrongly"
+                return "padding", sentence
+    return None
 
 
 @dataclass
@@ -242,7 +291,7 @@ class Conv2d(Formula):
             yield Mistake(code, words, [value, None, *tail])
         for code, words, value in self._wrong_dweight(dout, x, weight, right[1]):
             yield Mistake(code, words, [None, value, *tail])
-        for code, words, wrong in _variants(windows):
+        for code, words, wrong in _variants(windows, self._extent(dout)):
             dx = windows.crop(self._by_x(dout, x, weight, wrong), x.shape)
             dweight = self._by_weight(dout, x, weight, wrong)
             yield Mistake(code, f"{words}, in all gradients", [dx, dweight, *tail])
@@ -284,6 +333,11 @@ class Conv2d(Formula):
                 kept[:, f.stop - 1] = dout[:, f.stop - 1]
             sentence = "dx is that of the last filter: each overwrites the one before"
             yield over, sentence, windows.crop(self._by_x(kept, x, weight, windows), shape)
+        yield (
+            "missing_factor",
+            "the weight is missing from dx",
+            windows.crop(self._by_x(dout, x, np.ones_like(weight), windows), shape),
+        )
         flipped = weight[..., ::-1, ::-1]
         yield (
             "flipped",
@@ -309,6 +363,13 @@ class Conv2d(Formula):
                 "dx uses the filters of another group",
                 windows.crop(self._by_x(dout, x, shifted, windows), shape),
             )
+
+    def pattern(
+        self, slot: int, analytic: np.ndarray, dout: np.ndarray, x: np.ndarray, params: Arrays
+    ) -> tuple[str, str] | None:
+        """Whether dx is cut from the padded gradient at another place."""
+        padded = self._by_x(dout, x, params[0], self.windows)
+        return None if slot else _cut(padded, analytic, x.shape)
 
     def _by_offset(self, dout: np.ndarray, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Images overwritten by kernel offsets in row-major order."""
@@ -345,6 +406,9 @@ class Conv2d(Formula):
                 f"the weight gradient is that of the last {words}: overwritten, not added up",
                 self._by_weight(kept, x, weight, windows),
             )
+        lost = self._by_weight(dout, np.ones_like(x), weight, replace(windows, padding=(0, 0)))
+        if windows.padding == (0, 0):
+            yield "missing_factor", "x is missing from the weight gradient", lost
         first = np.zeros_like(dout)
         first[0] = dout[0]
         yield (
@@ -390,12 +454,15 @@ class Pool2d(Formula):
     def __post_init__(self) -> None:
         self.title = f"{self.kind} pooling"
 
-    def _columns(self, x: np.ndarray) -> np.ndarray:
-        padded = self.windows.pad(x, -np.inf if self.kind == "max" else 0.0)
-        extent = self.windows.extent(x.shape)
-        columns = np.empty((*x.shape[:2], *extent, *self.windows.kernel))
-        for u, v, rows, right in self.windows.places(x.shape):
-            columns[:, :, u, v] = padded[..., rows, right]
+    def _columns(
+        self, x: np.ndarray, windows: Windows | None = None, extent: Pair | None = None
+    ) -> np.ndarray:
+        windows = windows or self.windows
+        padded = windows.pad(x, -np.inf if self.kind == "max" else 0.0)
+        extent = extent or windows.extent(x.shape)
+        columns = np.zeros((*x.shape[:2], *extent, *windows.kernel))
+        for u, v, top, bottom, left, right in _to_extent(windows, x.shape, extent):
+            columns[:, :, u, v] = padded[..., top:bottom, left:right]
         return columns
 
     def forward(self, x: np.ndarray, params: Arrays) -> np.ndarray:
@@ -404,9 +471,11 @@ class Pool2d(Formula):
         pooled: np.ndarray = (columns.max if self.kind == "max" else columns.mean)(axis=(4, 5))
         return pooled
 
-    def _share(self, x: np.ndarray) -> np.ndarray:
+    def _share(
+        self, x: np.ndarray, windows: Windows | None = None, extent: Pair | None = None
+    ) -> np.ndarray:
         """What part of dout each element of a window gets."""
-        columns = self._columns(x)
+        columns = self._columns(x, windows, extent)
         if self.kind != "max":
             return np.full(columns.shape, 1 / prod(self.windows.kernel))
         flat = columns.reshape(*columns.shape[:4], -1)
@@ -442,9 +511,35 @@ class Pool2d(Formula):
                 window[chosen] = parts[:, :, u, v][chosen]
             sentence = "an element that is the largest in two windows keeps the last dout only"
             yield Mistake(over, sentence, [w.crop(padded, x.shape)])
-        for code, words, wrong in _variants(w):
+        for code, words, wrong in _variants(w, extent):
             yield Mistake(code, words, placed(parts, wrong))
+            if self.kind == "max":
+                moved = self._share(x, wrong, extent)
+                words = f"{words}, for the largest elements as well"
+                yield Mistake(code, words, placed(dout[..., None, None] * moved, wrong))
         yield from self._wrong_element(dout, x, share, placed)
+
+    def pattern(
+        self, slot: int, analytic: np.ndarray, dout: np.ndarray, x: np.ndarray, params: Arrays
+    ) -> tuple[str, str] | None:
+        """Whether dx is cut from the padded gradient at another place."""
+        parts = dout[..., None, None] * self._share(x)
+        padded = _scatter(x.shape, parts, self.windows, (dout.shape[2], dout.shape[3]))
+        return _cut(padded, analytic, x.shape)
+
+    def _without_start(
+        self, dout: np.ndarray, x: np.ndarray, share: np.ndarray, axis: int
+    ) -> list[np.ndarray | None]:
+        """Gradients put where they belong in a window at row, or column, 0."""
+        w = self.windows
+        padded = np.zeros_like(w.pad(x))
+        for u, v, rows, columns in w.places(x.shape):
+            if axis == 0:
+                rows = slice(0, w.kernel[0])
+            else:
+                columns = slice(0, w.kernel[1])
+            padded[..., rows, columns] += dout[:, :, u, v, None, None] * share[:, :, u, v]
+        return [w.crop(padded, x.shape)]
 
     def _wrong_element(
         self,
@@ -505,6 +600,26 @@ class Pool2d(Formula):
                           placed(dout[..., None, None] * moved))  # fmt: skip
             shift = replace(self.windows, shift=(i, j))
             yield Mistake("window_offset", sentence, placed(dout[..., None, None] * share, shift))
+        for words, index in (
+            ("the row of the largest element is lost", cols),
+            ("the column of the largest element is lost", rows * kernel[1]),
+        ):
+            yield Mistake("window_offset", f"{words}: 0 is used", to(index))
+        for width in (kernel[1] - 1, kernel[1] + 1, kernel[0]):
+            if width > 0 and width != kernel[1]:
+                i, j = np.divmod(flat.argmax(axis=-1), width)
+                fits = (i < kernel[0]) & (j < kernel[1])
+                chosen = _one_hot(np.where(fits, i * kernel[1] + j, -1), flat.shape[-1])
+                sentence = f"the index of the largest element is read with rows of {width}"
+                spread = dout[..., None, None] * chosen.reshape(columns.shape)
+                yield Mistake("window_offset", f"{sentence} instead of {kernel[1]}", placed(spread))
+        for axis in (0, 1):
+            sentence = f"the {('row', 'column')[axis]} where a window begins is not added"
+            yield Mistake("window_offset", sentence, self._without_start(dout, x, share, axis))
+        raw = flat.argmin(axis=-1)
+        yield Mistake(
+            mask, "dout goes to the smallest element of a window, borders included", to(raw)
+        )
         values = columns * share
         values[~np.isfinite(values)] = 0.0
         yield Mistake("upstream_ignored", "dx is the largest value itself", placed(values))

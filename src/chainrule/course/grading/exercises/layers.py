@@ -8,7 +8,7 @@ from chainrule.course.cs231n import layers as course
 from chainrule.course.grading.exercises.catalog import enter, linspace
 from chainrule.course.grading.script import Plan
 
-__all__: list[str] = []
+__all__ = ()
 
 _L = "cs231n.layers:"
 

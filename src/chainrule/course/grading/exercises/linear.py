@@ -11,7 +11,7 @@ from chainrule.course.grading.exercises.catalog import enter
 from chainrule.course.grading.inside.codec import Other
 from chainrule.course.grading.script import Check, Plan, Speed, Tolerance, fault_of
 
-__all__: list[str] = []
+__all__ = ()
 
 _LOSSES = {"svm": course.svm_loss, "softmax": course.softmax_loss}
 _MODULES = {"svm": "cs231n.classifiers.linear_svm:", "softmax": "cs231n.classifiers.softmax:"}

@@ -11,7 +11,7 @@ from chainrule.course.grading.exercises.catalog import enter
 from chainrule.course.grading.inside.codec import Other
 from chainrule.course.grading.script import Plan, Tolerance
 
-__all__: list[str] = []
+__all__ = ()
 
 _L = "cs231n.layers:"
 

@@ -11,7 +11,7 @@ from chainrule.course.grading.exercises.networks import _toy
 from chainrule.course.grading.inside.functions import LeastSquares
 from chainrule.course.grading.script import Check, Plan, Tolerance, function, target
 
-__all__: list[str] = []
+__all__ = ()
 
 _O = "cs231n.optim:"
 _G = "cs231n.gradient_check:"

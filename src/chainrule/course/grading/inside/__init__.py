@@ -4,4 +4,4 @@ This folder is copied by itself to where the sandbox sees it, under the name ``i
 imports NumPy and the standard library alone, and its own modules by relative names.
 """
 
-__all__: list[str] = []
+__all__ = ()

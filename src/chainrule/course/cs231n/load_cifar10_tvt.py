@@ -11,6 +11,7 @@ from chainrule.course.cifar import DEFAULT_ROOT, images_last, read_cifar10
 __all__ = ["load_cifar10_train_val"]
 
 _TRAINING, _VALIDATION, _TEST = 49000, 1000, 1000
+_BLOCK = 256
 
 
 def load_cifar10_train_val(
@@ -56,5 +57,7 @@ def _columns(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Images as columns over a row of ones."""
     bytes_last = x.transpose(0, 2, 3, 1).reshape(len(x), -1)
     out = np.ones((bytes_last.shape[1] + 1, len(x)))
-    np.subtract(bytes_last.T, mean, out=out[:-1])
+    for start in range(0, len(x), _BLOCK):  # so that rows are written while they are in the cache
+        part = slice(start, start + _BLOCK)
+        np.subtract(np.ascontiguousarray(bytes_last[part].T), mean, out=out[:-1, part])
     return out

@@ -37,7 +37,7 @@ NUMPY = {
 POINT = st.floats(0.2, 2.5).map(lambda number: round(number, 3))
 RANDOM = given(text=HELP.texts(), x=POINT, y=POINT, z=POINT)
 PATIENT = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
 )
 
 

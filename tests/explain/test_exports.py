@@ -105,6 +105,11 @@ def test_markdown(course):
     assert "47.303" in text
 
 
+def test_names_cannot_become_markdown():
+    text = explain("f = abs(my_rate)*2", my_rate=0).to_markdown()
+    assert r"- i1 = abs(my\_rate), where my\_rate = 0: a kink" in text
+
+
 def test_latex_is_balanced(each):
     text = each.to_latex()
     assert re.findall(r"\\begin\{(\w+)\}", text).count("longtable") == 6 + len(each.output_names)

@@ -65,6 +65,8 @@ REFUSED = [
     ("(" * 300 + "w1" + ")" * 300, "nested too deeply"),
     ("+".join(["w1"] * 500), "nested too deeply"),
     ("w1" + " " * 5000, "the expression has 5,002 characters; at most 4,000 are read"),
+    ("é*ü + expp(é)", "at column 7, 'expp': there is no function 'expp'"),
+    ("f = (w1*\n é*ü + q)", "at line 2, column 2: 'é' has no value"),
     ("é + exp(ü) + log(é", "at column 17: this parenthesis is never closed"),
 ]
 

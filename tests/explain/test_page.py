@@ -156,6 +156,12 @@ def test_arrays_have_a_page_too():
     assert "[0.5, -0.3] (2)" in text
 
 
+def test_signs_of_comparison_are_no_markup():
+    text = explain(lambda w: np.minimum(w, 0.5), [0.2, 0.9]).to_html()
+    assert "∂w where w &lt; 0.5" in text
+    assert "w < 0.5" not in text.replace("w &lt; 0.5", "")
+
+
 def test_the_colours_are_those_of_the_report():
     for colours, series, surface in (
         (COLOURS, LIGHT, LIGHT_SURFACE),

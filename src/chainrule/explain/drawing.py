@@ -128,12 +128,12 @@ def _channel(
     nets: dict[int, list[tuple[int, int]]] = {}
     taken: set[int] = set()
     for point in layout.layers[row]:
-        for each in sorted(arriving[point], key=lambda each: columns[each]):
-            port = columns[point]
-            if point < len(sizes):  # anywhere on the box, as near to the start as can be
-                reach = max(0, sizes[point] // 2 - 2)
-                port = min(max(columns[each], port - reach), port + reach)
-            port = _port(port, each, starts, taken)
+        sources = sorted(arriving[point], key=lambda each: columns[each])
+        reach = max(0, sizes[point] // 2 - 2) if point < len(sizes) else 0
+        middle = columns[point]
+        span = range(middle - reach, middle + reach + 1)
+        for each, wish in zip(sources, _wishes([columns[n] for n in sources], span), strict=True):
+            port = _port(wish, each, span, starts, taken)
             taken |= {port - 1, port, port + 1}
             nets.setdefault(each, []).append((port, point))
             if point >= len(sizes):
@@ -174,13 +174,25 @@ def _channel(
     return bottom
 
 
-def _port(wish: int, net: int, starts: dict[int, int], taken: set[int]) -> int:
-    """The free column nearest to the one wished for."""
-    for distance in range(1000):
-        for port in (wish + distance, wish - distance):
-            if port not in taken and starts.get(port, net) == net:
-                return port
-    raise AssertionError("a drawing has room")
+def _wishes(starts: list[int], span: range) -> list[int]:
+    """Where lines would best end on a box: below their starts, in order, two columns apart."""
+    wishes: list[int] = []
+    for start in starts:
+        wish = min(max(start, span[0]), span[-1])
+        wishes.append(max(wish, wishes[-1] + 2) if wishes else wish)
+    last = span[-1]
+    for i in reversed(range(len(wishes))):
+        wishes[i] = min(wishes[i], last)
+        last = wishes[i] - 2
+    return wishes
+
+
+def _port(wish: int, net: int, span: range, starts: dict[int, int], taken: set[int]) -> int:
+    """The free column nearest to the one wished for, on the box if there is one."""
+    near = sorted(
+        range(wish - 500, wish + 500), key=lambda port: (port not in span, abs(port - wish))
+    )
+    return next(p for p in near if p not in taken and starts.get(p, net) == net)
 
 
 def _tracks(nets: dict[int, list[tuple[int, int]]], columns: list[int]) -> dict[int, int]:

@@ -100,31 +100,33 @@ class Explanation:
         add("forward mode", by_forward, sweeps.forward_counts(self.forward, graph))
         add("reverse mode", exact, sweeps.reverse_counts(self.reverse, graph))
         self.notes = [
-            f"{node.name} = {node.text}: {node.note}." for node in graph.nodes if node.kink
+            f"{node.name} = {node.text}, where {node.note}." for node in graph.nodes if node.kink
         ]
         self.notes += self._near_kinks()
         self.notes += [f"{m.name}: {m.why}".rstrip(".") + "." for m in self.methods if m.why]
 
     def _near_kinks(self) -> list[str]:
         """Kinks that the numerical differences step across."""
+
+        def side(operands: list[Any]) -> Any:
+            """Above 0 on one side of a kink, below 0 on the other."""
+            return operands[0] - (operands[1] if len(operands) > 1 else 0.0)
+
         found = []
         for node in self.graph.nodes:
             if node.kink or not node.note:
                 continue
+            here = side([operand.value for operand in node.operands])
             for shifted in (*self.above, *self.below):
                 if shifted.values is None:
                     continue
-                values = [
-                    operand.value if operand.node is None else shifted.values[operand.node]
-                    for operand in node.operands
-                ]
-                first, second = values[0], values[1] if len(values) > 1 else 0.0
-                before = [operand.value for operand in node.operands]
-                was = before[0] - (before[1] if len(before) > 1 else 0.0)
-                if (first - second) * was < 0:
+                there = side(
+                    [o.value if o.node is None else shifted.values[o.node] for o in node.operands]
+                )
+                if here * there < 0:
                     found.append(
-                        f"{node.name} = {node.text}: {node.note}, but not at {shifted.label}: the "
-                        "differences step across a kink and mix its two sides."
+                        f"{node.name} = {node.text}, where {node.note}, but not at "
+                        f"{shifted.label}: the differences step across a kink and mix its sides."
                     )
                     break
         return found

@@ -334,7 +334,7 @@ class _Reader:
             ties = int(np.sum(np.equal(left, right)))
             if ties:
                 places = "1 place" if ties == 1 else f"{ties} places"
-                note, kink = f"a kink in {places}; {KINKS[kind]}", True
+                note, kink = f"there is a kink in {places}; {KINKS[kind]}", True
         return edges, note, kink
 
     def _copy(self, traced: Traced, label: str) -> int:

@@ -346,7 +346,7 @@ class _Builder:
         return len(self.steps) - 1
 
     def _unknown(self, name: Name) -> None:
-        where = self.source.place(*name.span).partition(",")[0]
+        where = self.source.place(name.span[0], name.span[0])
         known = [*self.known, *FUNCTIONS]
         hint = nearest(name.name, known)
         if not hint.startswith("Did"):

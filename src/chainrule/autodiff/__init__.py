@@ -8,9 +8,9 @@
     grad(lambda w: np.sum(np.tanh(x @ w) ** 2))(w)
 
 Three things in files of their own: `tracing` is the mechanism; `rules`, `arrays`, `reductions`,
-`linalg` and `constants` are the table of derivatives; `operators` are the functions that a user
-calls. This room knows nothing of chainrule's layers, and they know nothing of it: each is a
-witness of the other's derivatives.
+`products`, `linalg` and `constants` are the table of derivatives; `operators` are the functions
+that a user calls. This room knows nothing of chainrule's layers, and they know nothing of it:
+each is a witness of the other's derivatives.
 """
 
 from chainrule.autodiff import numeric

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from chainrule.autodiff import arrays, constants, linalg, reductions, rules
+from chainrule.autodiff import arrays, constants, linalg, products, reductions, rules
 from chainrule.autodiff.rules import SCIPY, unbroadcast, written
 from chainrule.autodiff.tracing import (
     FUNCTIONS,
@@ -31,6 +31,7 @@ _KINDS = {
     rules.__name__: "elementwise",
     arrays.__name__: "arrays",
     reductions.__name__: "reductions",
+    products.__name__: "products",
     linalg.__name__: "linear algebra",
     constants.__name__: "constants",
 }
@@ -288,14 +289,14 @@ def supported() -> dict[str, list[str]]:
     Returns
     -------
     dict of str to list of str
-        By kind, in alphabetical order: "elementwise", "arrays", "reductions", "linear algebra",
-        "constants" (whose results are plain values), "scipy.special", and "defined" for those
-        that `define` added.
+        By kind, in alphabetical order: "elementwise", "arrays", "reductions", "products", "linear
+        algebra", "constants" (whose results are plain values), "scipy.special", and "defined" for
+        those that `define` added.
 
     Examples
     --------
     >>> from chainrule.autodiff import supported
-    >>> "numpy.einsum" in supported()["linear algebra"]
+    >>> "numpy.einsum" in supported()["products"]
     True
     """
     found: dict[str, list[str]] = {kind: [] for kind in (*_KINDS.values(), "defined")}
@@ -306,7 +307,7 @@ def supported() -> dict[str, list[str]]:
         elif not isinstance(handler, Rule):
             kind = _KINDS[handler.__module__]
         elif getattr(np, function.__name__, None) is function:
-            kind = "linear algebra" if getattr(function, "signature", None) else "elementwise"
+            kind = "products" if getattr(function, "signature", None) else "elementwise"
         else:
             continue  # a ufunc of SciPy's that was used before
         found[kind].append(full_name(function))

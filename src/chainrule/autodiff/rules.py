@@ -326,6 +326,12 @@ _SUBTRACT = Rule(
     (lambda t, out, x, y: t, lambda t, out, x, y: -t),
     (lambda g, out, x, y: unbroadcast(g, x), lambda g, out, x, y: unbroadcast(-g, y)),
 )
+_MULTIPLY = Rule(
+    "multiply",
+    operator.mul,
+    (lambda t, out, x, y: t * y, lambda t, out, x, y: x * t),
+    (lambda g, out, x, y: unbroadcast(g * y, x), lambda g, out, x, y: unbroadcast(x * g, y)),
+)
 _IDENTITY = Rule("positive", lambda x: +x, (lambda t, out, x: t,), (lambda g, out, x: g,))
 
 MAXIMUM = _extremum("maximum", np.maximum, operator.gt)
@@ -345,7 +351,7 @@ UFUNCS.update(
     {
         np.add: _ADD,
         np.subtract: _SUBTRACT,
-        np.multiply: _binary("multiply", operator.mul, lambda out, x, y: y, lambda out, x, y: x),
+        np.multiply: _MULTIPLY,
         np.true_divide: _binary(
             "divide", operator.truediv, lambda out, x, y: 1 / y, lambda out, x, y: -out / y
         ),

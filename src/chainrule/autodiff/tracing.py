@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -45,7 +44,7 @@ __all__ = [
 ]
 
 Derivative = Callable[..., Any]
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+NOTHING: Mapping[str, Any] = {}  # a dict, as other mappings take long to unpack
 _levels = count()
 
 
@@ -409,9 +408,7 @@ class Node(Tracer):
                 else:
                     parents.append(None)
                     values.append(np.asarray(argument) if type(argument) is list else argument)
-        # An empty mapping is left out since unpacking one costs as much as the rest.
-        value = rule.value(*values, **kwargs) if kwargs else rule.value(*values)
-        return Node(self.tape, value, rule, parents, values, kwargs)
+        return Node(self.tape, rule.value(*values, **kwargs), rule, parents, values, kwargs)
 
 
 class Tape:
@@ -455,19 +452,18 @@ class Tape:
             if cotangent is None or rule is None:
                 continue
             gathered[index] = None  # it is not needed again
-            kwargs = node.kwargs
+            value, args, kwargs = node.value, node.args, node.kwargs
             for i, parent in enumerate(node.parents):
                 if parent is None:
                     continue
                 derivative = rule.vjp[i]
                 if derivative is None:
                     continue
-                if kwargs:
-                    part = derivative(cotangent, node.value, *node.args, **kwargs)
-                else:
-                    part = derivative(cotangent, node.value, *node.args)
                 there = gathered[parent.index]
-                gathered[parent.index] = part if there is None else there + part
+                if there is None:
+                    gathered[parent.index] = derivative(cotangent, value, *args, **kwargs)
+                else:  # in one expression, so that NumPy may add in place
+                    gathered[parent.index] = there + derivative(cotangent, value, *args, **kwargs)
         return gathered
 
 

@@ -34,6 +34,12 @@ COMMANDS += [
     ["info"],
     ["bench"],
     ["explain"],
+    ["descend"],
+    ["descend", "ascent"],
+    ["descend", "proximal"],
+    ["verify"],
+    ["doctor"],
+    ["grade"],
 ]
 
 
@@ -66,7 +72,10 @@ def test_importing_the_package_loads_hardly_anything():
     assert loaded & (HEAVY | {"numpy", "pydantic", "typer", "rich"}) == set()
 
 
-@pytest.mark.parametrize("room", ["layers", "optim", "models", "gradcheck", "records"])
+@pytest.mark.parametrize(
+    "room",
+    ["layers", "optim", "models", "gradcheck", "records", "autodiff", "convex", "proof", "twin"],
+)
 def test_importing_a_room_loads_nothing_heavy(room):
     assert loaded_by(f"import chainrule.{room}") & HEAVY == set()
 

@@ -17,8 +17,10 @@ __all__ = [
     "ChainruleClassifier",
     "__version__",
     "autodiff",
+    "convex",
     "data",
     "errors",
+    "explain",
     "gradcheck",
     "layers",
     "models",
@@ -33,8 +35,10 @@ __all__ = [
 if TYPE_CHECKING:
     from chainrule import (
         autodiff,
+        convex,
         data,
         errors,
+        explain,
         gradcheck,
         layers,
         models,

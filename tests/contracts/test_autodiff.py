@@ -216,6 +216,7 @@ for function, flat in (
     (np.remainder, False),
     (np.fmod, False),
     (np.floor_divide, True),
+    (np.divmod, False),
 ):
 
     @row(function, analytic=False, flat=flat)
@@ -224,6 +225,18 @@ for function, flat in (
         x, y = s.broadcasting()
         y = s.choose(0.5, 1.0, -2.0) * np.ones(y)
         return function, [s.off_integers(x) * np.abs(y.flat[0] if y.size else 1.0), y]
+
+
+@row(np.modf, analytic=False)
+def _(s: Samples) -> Case:
+    return np.modf, [s.off_integers(s.shape())]
+
+
+@row(np.ldexp, analytic=False)
+def _(s: Samples) -> Case:
+    x, n = s.broadcasting()
+    exponents = s.rng.integers(-2, 3, n)
+    return lambda x: np.ldexp(x, exponents), [s.normal(*x)]
 
 
 @row(np.heaviside, analytic=False, flat=True)
@@ -358,7 +371,7 @@ for function in (np.max, np.min, np.amax, np.amin, np.ptp, np.nanmax, np.nanmin)
         return lambda x: function(x, axis=axis, keepdims=keepdims), [x]
 
 
-for function in (np.nansum, np.nanprod, np.nanmean, np.nanmax, np.nanmin):
+for function in (np.nansum, np.nanprod, np.nanmean, np.nanmax, np.nanmin, np.nanvar, np.nanstd):
 
     @row(function, "with NaNs", analytic=False, empty=False)
     def _(s: Samples, function: Any = function) -> Case:
@@ -394,6 +407,13 @@ def _(s: Samples) -> Case:
     x = s.normal(*s.shape())
     axis = s.axes(x.ndim)
     return lambda x: np.average(x, axis=axis, returned=True)[0], [x]
+
+
+@row(np.partition, analytic=False)
+def _(s: Samples) -> Case:
+    (x,) = s.apart((2, 3))
+    axis = s.choose(None, 0, -1)
+    return lambda x: np.sort(np.partition(x, 1, axis=axis)), [x]
 
 
 @row(np.sort, analytic=False)

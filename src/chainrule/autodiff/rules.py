@@ -445,7 +445,7 @@ UFUNCS.update(
         np.floor_divide: _flat("floor_divide", np.floor_divide, 2),
         np.divmod: lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)),
         np.modf: lambda x: (x - np.trunc(x), np.trunc(x)),
-        np.ldexp: lambda x, n: x * 2.0 ** primal(n),
+        np.ldexp: lambda x, n: x * np.ldexp(np.ones((), x.dtype), primal(n)),
         np.heaviside: _binary(  # its second argument is its value at 0
             "heaviside", np.heaviside, lambda out, x, y: 0.0, lambda out, x, y: primal(x) == 0
         ),

@@ -322,9 +322,9 @@ def _leaky(operator: str, line: str, before: str, after: str) -> set[str] | None
 
 def _smooth(operator: str, line: str, before: str, after: str) -> set[str] | None:
     """Of sigmoid, tanh, GELU and SiLU: terms, factors and constants of the derivative."""
-    wrong = {"wrong_term", "wrong_constant", "missing_factor"}
+    wrong = {"wrong_term", "wrong_constant", "missing_factor", "wrong_derivative"}
     if operator == "input":
-        return {"input_for_output"}
+        return {"input_for_output", "wrong_derivative"}
     if operator in ("ones", "sign", "double"):
         return None
     if not line.startswith("dx"):
@@ -336,6 +336,7 @@ def _smooth(operator: str, line: str, before: str, after: str) -> set[str] | Non
         "keep left of Mult": {"local_missing"} if two_factors else {"missing_factor"},
         "keep right of Mult": {"upstream_ignored", *(set() if two_factors else wrong)},
         "swap Mult Add": {"upstream_added"} if two_factors else set(),
+        "swap Mult Div": {"wrong_derivative"},
     }.get(operator, set())
 
 
@@ -345,6 +346,8 @@ def line_value(line: str) -> str:
 
 
 def _cross_entropy(operator: str, line: str, before: str, after: str) -> set[str] | None:
+    if line.startswith("dx") and operator == "swap Mult Div":
+        return {"missing_mean", "factor"}
     if line.startswith("dscores[n] -="):  # overwriting loses p as well
         return {"label_smoothing"} | ({"softmax_correction"} if operator == "overwrite" else set())
     if line.startswith("dscores[n, y[n]]"):
@@ -365,6 +368,10 @@ def _cross_entropy(operator: str, line: str, before: str, after: str) -> set[str
 
 
 def _hinge(operator: str, line: str, before: str, after: str) -> set[str] | None:
+    if not line and operator == "constant":  # the head of a loop: it ends too early
+        return {"window_offset", "missing_term"}
+    if line.startswith("dx") and operator == "swap Mult Div":
+        return {"missing_mean", "factor"}
     if line.startswith("if "):
         if operator == "boundary":
             return {"mask_boundary"}
@@ -413,6 +420,8 @@ def _product(operator: str) -> set[str]:
 
 
 def _avg_or_max(operator: str, line: str, before: str, after: str) -> set[str] | None:
+    if not line and operator == "constant":  # the head of a loop: it ends too early
+        return {"window_offset", "missing_term"}
     if line.startswith("dpadded[") and operator == "overwrite":
         return {"overwritten"}
     if line.startswith("dpadded[") and operator == "flip":
@@ -451,6 +460,8 @@ def _normalise(operator: str, line: str, before: str, after: str) -> set[str] | 
     if line.startswith("dx:"):
         value = line_value(line)
         if before == value:
+            if operator == "keep right of Mult":
+                return {"upstream_ignored"}
             return {"missing_factor", "extra_factor"} if operator != "swap Mult Add" else set()
         if operator == "ones":
             return {"wrong_term"}
@@ -471,7 +482,10 @@ def _norm_layer(operator: str, line: str, before: str, after: str) -> set[str] |
             return None
         return {"keep left of Mult": {"missing_factor"}, "keep right of Mult": {"upstream_ignored"},
                 # normalised x adds up to 0, so a sum of the two is the bias gradient
-                "swap Mult Add": {"upstream_added", "missing_factor"}}.get(operator, set())  # fmt: skip
+                "swap Mult Add": {"upstream_added", "missing_factor"},
+                }.get(operator, set())  # fmt: skip
+    if "weight" in before and operator == "swap Mult Add":  # a constant leaves through the mean
+        return {"missing_factor", "upstream_added"}
     if "weight" in before and "sum" not in before:
         return {"keep left of Mult": {"missing_factor"}, "keep right of Mult": {"upstream_ignored"},
                 "swap Mult Div": {"missing_factor"}}.get(operator, set())  # fmt: skip
@@ -498,7 +512,9 @@ def _linear(operator: str, line: str, before: str, after: str) -> set[str] | Non
 
 
 def _positions(operator: str, line: str, before: str, after: str) -> set[str] | None:
-    return None if operator in ("sign", "double") else {"window_offset"}
+    if operator in ("sign", "double"):
+        return None
+    return {"window_offset", "zero"} if after in ("top", "left") else {"window_offset"}
 
 
 def _crop(operator: str, line: str, before: str, after: str) -> set[str] | None:

@@ -6,7 +6,7 @@ backward returned, here and again on fresh inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -267,7 +267,7 @@ class _Case:
             left = matching if left is None else {k: v for k, v in left.items() if k in matching}
             if not left:
                 return None
-        return next(iter(left.values())) if left else None
+        return _first(left.values()) if left else None
 
     def _explains(self, candidate: Candidate, seen: _Observation) -> bool:
         for k, position in enumerate(self.subject.wrt):
@@ -299,9 +299,48 @@ class _Case:
             if not left:
                 break
         if left:
-            chosen = next(iter(left.values()))
+            chosen = _first(left.values())
             return self._cause(chosen.code, chosen.sentence, [k])
-        return self._fitted(k) or self._shape(k) or self._scaled(k, wrong)
+        return self._fitted(k) or self._shape(k) or self._scaled(k, wrong) or self._derivative(k)
+
+    def _derivative(self, k: int) -> Cause | None:
+        """An elementwise layer whose dx is dout times a function of x, but not the derivative."""
+        program, subject = self.program, self.subject
+        position = subject.wrt[k]
+        if program is None or position != program.x:
+            return None
+        formula = program.stages[0].formula
+        if len(program.stages) > 1 or not isinstance(formula, Elementwise) or formula.kinked:
+            return None
+        x = subject.arrays[position]
+        order = self.rng.permutation(x.size)
+        factors = []
+        for moved in (x, x, x.ravel()[order].reshape(x.shape)):
+            arrays = [*subject.arrays[:position], moved, *subject.arrays[position + 1 :]]
+            dout = self.rng.uniform(0.5, 1.5, x.shape)
+            try:
+                out, cache, used = subject.call(arrays)
+                raw = subject.back(dout, cache, used)
+            except Exception:  # it ran before: random, or out of its domain
+                return None
+            quiet = Examination(subject, out, dout, self.found.tolerance)
+            analytic = align(quiet, raw)[k]
+            if analytic is None or analytic.shape != x.shape:
+                return None
+            factors.append(analytic / dout)
+        if not _close(factors[0], factors[1]) or not _close(
+            factors[0].ravel()[order], factors[2].ravel()
+        ):
+            return None
+        worst = int(np.argmax(np.abs(factors[0] - formula.slope(x))))
+        value, right = float(factors[0].flat[worst]), float(formula.slope(x).flat[worst])
+        sentence = (
+            f"dout is multiplied by a function of {subject.names[position]} that is not the "
+            f"derivative of {formula.title}: at {x.flat[worst]:.4g} it is {value:.4g} instead of "
+            f"{right:.4g}"
+        )
+        evidence = ("It does not depend on dout, nor on other elements: the formula is wrong.",)
+        return Cause("wrong_derivative", sentence, evidence)
 
     def _fitted(self, k: int) -> Cause | None:
         """Multiples of the gradient, of its terms or of the weight, the same at all inputs."""
@@ -400,6 +439,8 @@ class _Case:
                     continue
                 square = float(np.sum(value**2))
                 c = float(np.sum(value * analytic)) / square if square else 0.0
+                if candidate.code == "local_missing":  # then the derivative is but a constant
+                    continue
                 if c and analytic.size > 1 and _close(analytic, c * value):
                     matching[key] = c
             if left is not None:
@@ -546,6 +587,11 @@ class _Case:
             if analytic is not None and analytic.shape == right.shape:
                 lines += _where(self.subject.names[position], analytic, right)
         return Cause("unrecognised", "wrong, cause not recognised", tuple(lines))
+
+
+def _first(candidates: Iterable[Candidate]) -> Candidate:
+    """The first, those that speak of where dout comes from last: others say it more plainly."""
+    return min(candidates, key=lambda each: each.code in ("upstream_wrong", "upstream_added"))
 
 
 def _close(analytic: np.ndarray, expected: np.ndarray) -> bool:

@@ -527,6 +527,29 @@ class Pool2d(Formula):
         padded = _scatter(x.shape, parts, self.windows, (dout.shape[2], dout.shape[3]))
         return _cut(padded, analytic, x.shape)
 
+    def _at_points(
+        self, dout: np.ndarray, x: np.ndarray, i: np.ndarray, j: np.ndarray
+    ) -> list[np.ndarray | None]:
+        """Gradients put i rows and j columns from where their window begins."""
+        w = self.windows
+        padded = np.zeros_like(w.pad(x))
+        for u, v, rows, columns in w.places(x.shape):
+            for n, c in np.ndindex(*x.shape[:2]):
+                row, column = rows.start + i[n, c, u, v], columns.start + j[n, c, u, v]
+                if row < padded.shape[2] and column < padded.shape[3]:
+                    padded[n, c, row, column] += dout[n, c, u, v]
+        return [w.crop(padded, x.shape)]
+
+    def _of_size(self, dout: np.ndarray, x: np.ndarray, size: Pair) -> list[np.ndarray | None]:
+        """Means spread over windows of another size, divided by the right one."""
+        w = self.windows
+        padded = np.zeros_like(w.pad(x))
+        for u, v, rows, columns in w.places(x.shape):
+            window = (slice(rows.start, rows.start + size[0]),
+                      slice(columns.start, columns.start + size[1]))  # fmt: skip
+            padded[(..., *window)] += dout[:, :, u, v, None, None] / prod(w.kernel)
+        return [w.crop(padded, x.shape)]
+
     def _without_start(
         self, dout: np.ndarray, x: np.ndarray, share: np.ndarray, axis: int
     ) -> list[np.ndarray | None]:
@@ -556,6 +579,11 @@ class Pool2d(Formula):
                 sentence = f"dout is divided by the number of {words} instead of elements"
                 yield Mistake("wrong_count", sentence,
                               placed(dout[..., None, None] * np.ones(kernel) / size))  # fmt: skip
+            h, wd = kernel
+            for extent in {(wd, wd), (h, h), (wd, h), (h - 1, wd), (h, wd - 1), (h + 1, wd),
+                         (h, wd + 1), (h - 1, wd - 1), (h + 1, wd + 1)} - {kernel}:  # fmt: skip
+                sentence = f"windows are {extent[0]} x {extent[1]} instead of {h} x {wd}"
+                yield Mistake("window_offset", sentence, self._of_size(dout, x, extent))
             first = np.zeros(kernel)
             first[0, 0] = 1.0
             sentence = "dout goes to the first element of each window only"
@@ -607,12 +635,9 @@ class Pool2d(Formula):
             yield Mistake("window_offset", f"{words}: 0 is used", to(index))
         for width in (kernel[1] - 1, kernel[1] + 1, kernel[0]):
             if width > 0 and width != kernel[1]:
-                i, j = np.divmod(flat.argmax(axis=-1), width)
-                fits = (i < kernel[0]) & (j < kernel[1])
-                chosen = _one_hot(np.where(fits, i * kernel[1] + j, -1), flat.shape[-1])
                 sentence = f"the index of the largest element is read with rows of {width}"
-                spread = dout[..., None, None] * chosen.reshape(columns.shape)
-                yield Mistake("window_offset", f"{sentence} instead of {kernel[1]}", placed(spread))
+                value = self._at_points(dout, x, *np.divmod(flat.argmax(axis=-1), width))
+                yield Mistake("window_offset", f"{sentence} instead of {kernel[1]}", value)
         for axis in (0, 1):
             sentence = f"the {('row', 'column')[axis]} where a window begins is not added"
             yield Mistake("window_offset", sentence, self._without_start(dout, x, share, axis))

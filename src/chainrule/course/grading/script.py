@@ -244,8 +244,8 @@ class Plan:
         self._ask(inputs, after, forward=forward, backward=backward, seed=seed)
 
     def diagnose_loss(self, loss: str, inputs: dict[str, np.ndarray], *after: Any) -> None:
-        """Ask the doctor about a function that returns a loss and its gradient."""
-        self._ask(inputs, after, loss=loss)
+        """Ask the doctor about a function that returns a loss and its gradient by the first."""
+        self._ask(inputs, after, loss=loss, wrt=list(inputs)[:1])
 
     def _ask(self, inputs: dict[str, np.ndarray], after: Sequence[Any], **about: Any) -> None:
         about |= {"inputs": inputs, "after": _plain(list(after))}

@@ -84,7 +84,8 @@ def _loss(name: str, near: float) -> None:
             x, y = rng.normal(scale=3, size=shape), rng.integers(shape[1], size=shape[0])
             out = plan.script.call(_L + name, x, y)
             plan.checks_of(out, "loss dx", function(x, y))
-        plan.diagnose_loss(_L + name, {"x": rng.normal(size=(5, 4))}, rng.integers(4, size=5))
+        about = {"x": rng.normal(size=(5, 4)), "y": rng.integers(4, size=5)}
+        plan.diagnose_loss(_L + name, about)
         if name == "softmax_loss":
             x = np.array([[1000.0, 0.0, -1000.0], [-800.0, -801.0, -802.0]])
             out = plan.script.call(_L + name, x, np.array([0, 2]))

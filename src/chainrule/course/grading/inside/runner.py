@@ -100,7 +100,8 @@ def _diagnose(diagnose: Any, machine: Machine, about: dict[str, Any]) -> dict[st
     name_of_backward = str(about.get("backward")).partition(":")[2]
     backward = _scaled if "loss" in about else getattr(owner, name_of_backward)
     forward.__name__ = name
-    found = diagnose(forward, backward, about["inputs"], rng=np.random.default_rng(seed))
+    rng, wrt = np.random.default_rng(seed), about.get("wrt")
+    found = diagnose(forward, backward, about["inputs"], rng=rng, wrt=wrt)
     causes = [[str(c.sentence), *(str(line) for line in c.evidence)] for c in found.causes]
     answer: dict[str, Any] = plain({"ok": bool(found.ok), "causes": causes})
     return answer

@@ -31,7 +31,8 @@ from chainrule.gradcheck.subject import Inputs, Subject, is_float_array
 __all__ = ["diagnose"]
 
 FRESH = 2  # other inputs on which a suspicion has to hold
-LARGEST_JACOBIAN = 2_000_000
+LARGEST_JACOBIAN = 1_000_000  # elements; each column costs four calls of forward
+MOST_COLUMNS = 1000
 
 
 def diagnose(
@@ -136,6 +137,7 @@ class _Case:
             if problem.fails and problem.code not in ("shape", "ties", "nan", "raises", "dtype")
         ]
         causes += [Cause("mask_boundary", p.sentence) for p in found.problems if p.code == "ties"]
+        causes = _merged(causes)
         fatal = {"nondeterministic", "none"} & {cause.code for cause in causes}
         remarks: list[Cause] = []
         if not fatal:
@@ -178,7 +180,8 @@ class _Case:
         """Run backward everywhere; False if the right gradients would take too long."""
         subject = self.subject
         sizes = sum(subject.arrays[i].size for i in subject.wrt)
-        if self.program is None and sizes * self.found.out.size > LARGEST_JACOBIAN:
+        too_large = sizes > MOST_COLUMNS or sizes * self.found.out.size > LARGEST_JACOBIAN
+        if self.program is None and too_large:
             return False
         points = [(subject.arrays, self.found.out, self.found.dout)]
         for arrays, out in self.fresh:

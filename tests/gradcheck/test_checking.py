@@ -266,6 +266,24 @@ def test_losses_take_the_cache_alone() -> None:
         check_layer(lambda x: (x, x), lambda x: x, [X])
 
 
+def test_an_output_that_is_not_finite() -> None:
+    report = check_layer(lambda x: (np.log(x), x), lambda d, x: d / x, [np.array([1.0, -1.0])])
+    assert not report.ok
+    assert report.notes == ("1 of 2 elements of the output are NaN or infinite.",)
+
+
+def test_nothing_to_compare_is_said() -> None:
+    report = check_layer(lambda x: (np.maximum(x, 0), x), lambda d, x: d * (x > 0), [np.zeros(3)])
+    assert report.ok
+    assert report.notes == ("no element of x could be compared: the function has a kink at each.",)
+
+
+def test_numbers_and_empty_arrays() -> None:
+    assert check_gradients(lambda x: x**2, [np.float64(3.0)], 6.0).ok
+    assert not check_gradients(lambda x: x**2, [np.array(3.0)], 7.0).ok
+    assert check_layer(linear, linear_back, [X[:0], W, B]).ok
+
+
 def test_refusals() -> None:
     with pytest.raises(InputError, match="inputs must hold an array of floats"):
         check_layer(linear, linear_back, [1, 2])

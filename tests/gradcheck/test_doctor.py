@@ -166,6 +166,14 @@ def test_integer_arrays_that_gradients_are_added_to() -> None:
     assert only(diagnose(linear, back, [X, W, B])) == "integer_truncation"
 
 
+def test_a_single_number() -> None:
+    diagnosis = diagnose(lambda x: (x**2, x), lambda d, x: d * x, [np.array(3.0)])
+    assert only(diagnosis) == "factor"
+    unknown = diagnose(lambda x: (x**3, x), lambda d, x: d * np.sin(x), [np.array(3.0)])
+    assert only(unknown) == "unrecognised"
+    assert unknown.causes[0].evidence[0].startswith("x value: ")
+
+
 def test_velocity_with_the_wrong_sign() -> None:
     def step(w: np.ndarray, dw: np.ndarray, v: np.ndarray) -> Any:
         return w + 0.9 * v - 0.1 * dw, None

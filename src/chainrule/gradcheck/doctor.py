@@ -108,8 +108,9 @@ def diagnose(
     """
     generator = np.random.default_rng(0) if rng is None else rng
     subject = Subject("diagnose", forward, backward, inputs, wrt=wrt, forward_kwargs=forward_kwargs)
-    found = examine(subject, dout, generator, tolerance, max_elements)
-    return _Case(found, generator).diagnosis()
+    with np.errstate(all="ignore"):  # steps may lead out of a domain; results are looked at
+        found = examine(subject, dout, generator, tolerance, max_elements)
+        return _Case(found, generator).diagnosis()
 
 
 @dataclass
@@ -138,7 +139,7 @@ class _Case:
         ]
         causes += [Cause("mask_boundary", p.sentence) for p in found.problems if p.code == "ties"]
         causes = _merged(causes)
-        fatal = {"nondeterministic", "none"} & {cause.code for cause in causes}
+        fatal = {"nondeterministic", "none", "nan_output"} & {cause.code for cause in causes}
         remarks: list[Cause] = []
         if not fatal:
             self._recognise()
@@ -369,7 +370,7 @@ class _Case:
     def _by_batch(self, k: int, code: str, sentence: str, c: float) -> tuple[str, str]:
         """Tell a factor 2 from a batch of two: does the factor change with one more example?"""
         subject = self.subject
-        if self.program is None:
+        if self.program is None or not subject.arrays[self.program.x].ndim:
             return code, sentence
         count = len(subject.arrays[self.program.x])
         arrays = list(subject.arrays)
@@ -577,7 +578,7 @@ class _Case:
         """Say where numbers differ, and no more."""
         names = None if wrong is None else {self.subject.names[self.subject.wrt[k]] for k in wrong}
         lines = [
-            f"{entry.name}{element}"
+            entry.name + (str(element) if element.index else f" {element}")
             for entry in self.found.entries
             if names is None or entry.name in names
             for element in entry.wrong[:4]
@@ -601,8 +602,12 @@ def _close(analytic: np.ndarray, expected: np.ndarray) -> bool:
     """Whether a suspicion gives the numbers that were returned."""
     if analytic.shape != expected.shape:
         return False
+    if analytic.dtype.kind not in "fiub":
+        return False
     values = np.asarray(analytic, dtype=np.float64)
     size = float(np.max(np.abs(expected), initial=0.0))
+    if not np.isfinite(size):
+        return False
     return bool(np.allclose(values, expected, rtol=1e-6, atol=1e-8 * size + 1e-12))
 
 

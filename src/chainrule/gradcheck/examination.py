@@ -123,6 +123,10 @@ def examine(
             "compare with: pass a random generator with a fixed seed, or fix the mask.",
         )
         return found
+    bad = int(np.sum(~np.isfinite(out)))
+    if bad:
+        found.note("nan_output", f"{bad} of {out.size} elements of the output are NaN or infinite.")
+        return found
     raw = _run_backward(found, cache, used)
     if any(problem.code in ("raises", "none") for problem in found.problems):
         return found
@@ -266,6 +270,9 @@ def _check_one(
         )
     comparison = _Comparison(found, position, values, max_elements)
     comparison.run(rng)
+    if x.size and not comparison.checked and not comparison.projections:
+        sentence = f"no element of {name} could be compared: the function has a kink at each."
+        found.note("kinks", sentence, fails=False, name=name)
     found.numeric.append(comparison.numeric)
     found.errors.append(comparison.errors)
     if usable:

@@ -443,6 +443,8 @@ class Linear(Formula):
         Whether examples are columns: ``out = weight x``.
     has_bias : bool
         Whether there is a bias.
+    title : str
+        Its name.
     """
 
     transposed: bool

@@ -309,6 +309,8 @@ class RunningNormalise(Formula):
         Shape of the parameters beside x.
     eps : float
         Added to the variance.
+    title : str
+        Its name.
     """
 
     shape: tuple[int, ...]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.gradcheck.convolution import Conv2d
 from chainrule.gradcheck.formulas import (
     Elementwise,
     Flatten,
@@ -19,8 +20,9 @@ from chainrule.gradcheck.formulas import (
 )
 from chainrule.gradcheck.losses import CrossEntropy, Hinge, Softmax, SquaredError
 from chainrule.gradcheck.normalising import Normalise, RunningNormalise
+from chainrule.gradcheck.pooling import GlobalAveragePool, Pool2d
 from chainrule.gradcheck.subject import is_float_array
-from chainrule.gradcheck.windows import Conv2d, GlobalAveragePool, Pool2d, Windows
+from chainrule.gradcheck.windows import Windows
 
 __all__ = ["Program", "Stage", "recognise"]
 
@@ -154,7 +156,7 @@ class _Search:
         self.tried += 1
         if self.tried > self.budget:
             return
-        if len(stages) == self.depth and not left and agree(h, self.out):
+        if len(stages) == self.depth and not left and _agree(h, self.out):
             yield stages, 0.0
         if (
             not left
@@ -378,7 +380,7 @@ def _mask(x: np.ndarray, out: np.ndarray) -> np.ndarray | None:
     return np.where(ratio != 0, factor, 0.0) if factor > 1 else None
 
 
-def agree(a: np.ndarray, b: np.ndarray) -> bool:
+def _agree(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two outputs are the same but for rounding."""
     if a.shape != b.shape:
         return False
@@ -450,6 +452,6 @@ def recognise(
                     continue
                 search = _Search(arrays, target, hints, labels, all_epsilons, budget=budget)
                 for program in search.run(x, params):
-                    if all(agree(program.output(a), np.asarray(o, float)) for a, o in fresh):
+                    if all(_agree(program.output(a), np.asarray(o, float)) for a, o in fresh):
                         return program
     return None

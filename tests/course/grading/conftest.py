@@ -52,9 +52,10 @@ def _rubric_for(*tests, **settings):
     return replace(rubric, exercises=exercises, limits=limits, **({"speed": 0.0} | settings))
 
 
-def _grade_tests(student, *tests, protections=None, **settings):
+def _grade_tests(student, *tests, protections=None, jobs=None, **settings):
     """Grade some tests; return their results by name."""
-    report = grade(student, _rubric_for(*tests, **settings), protections=protections)
+    rubric = _rubric_for(*tests, **settings)
+    report = grade(student, rubric, protections=protections, jobs=jobs)
     return {result.key: result for result in report.results}
 
 

@@ -113,7 +113,7 @@ ATTACKS = {
     ),
     "other programs": (
         "import subprocess; raise ValueError(subprocess.run(['id'], capture_output=True))",
-        "start or signal|ValueError",
+        "start or signal",
     ),
     "forges results": (
         """
@@ -138,19 +138,6 @@ ATTACKS = {
         os._exit(0)
         """,
         "results are not what",
-    ),
-    "says that another module is broken": (
-        """
-        import os, struct
-        for descriptor in range(3, 30):
-            try:
-                words = b'import cs231n.classifiers.neural_net'
-                os.write(descriptor, b'P' + struct.pack('<I', len(words)) + words)
-            except OSError:
-                pass
-        os._exit(0)
-        """,
-        "exit code 0",
     ),
     "replaces NumPy's comparisons": (
         """
@@ -208,7 +195,7 @@ WITHOUT_HOOK = [
     "segmentation fault", "kills itself", "kills its group", "kills its parent", "fork bomb",
     "allocates in children", "fills the disk with files", "writes outside", "overwrites", "deletes",
     "deletes everything", "links and renames", "reads the answers", "imports the answers by force",
-    "network", "other programs",
+    "network",
 ]  # fmt: skip
 
 
@@ -244,7 +231,7 @@ def attack(tmp_path, student_a, change, grade_tests, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     monkeypatch.setenv("GRADES_PASSWORD", "hunter2")
 
-    def run(code, protections, *tests, at_import=False):
+    def run(code, protections, *tests, at_import=False, jobs=None):
         with socket.create_server(("127.0.0.1", 0)) as server:
             server.settimeout(0)
             package = Path(chainrule.__file__).parent
@@ -269,7 +256,9 @@ def attack(tmp_path, student_a, change, grade_tests, monkeypatch):
                 change(student_a, "layers.py", head, head + textwrap.indent(code, "    ") + "\n")
             before = everything_in(outside), everything_in(student_a)
             chosen = tests or ("layers/relu_forward", "layers/affine_forward")
-            results = grade_tests(student_a, *chosen, protections=protections, limits=LIMITS)
+            results = grade_tests(
+                student_a, *chosen, protections=protections, limits=LIMITS, jobs=jobs
+            )
             with pytest.raises(BlockingIOError, match="unavailable"):
                 server.accept()
         assert (everything_in(outside), everything_in(student_a)) == before
@@ -370,6 +359,22 @@ def test_an_import_that_never_ends_is_not_tried_for_every_test(attack, namespace
         "print('once', flush=True)\nwhile True: pass", namespaces, *needing, at_import=True
     )
     assert sorted(results[test].status for test in needing) == ["stopped", "stopped"]
+
+
+def test_a_process_cannot_have_other_tests_passed_over(attack, namespaces):
+    code = """
+    import os, struct
+    words = b'import cs231n.classifiers.convnet'
+    for descriptor in range(3, 30):
+        try:
+            os.write(descriptor, b'P' + struct.pack('<I', len(words)) + words)
+        except OSError:
+            pass
+    os._exit(0)
+    """
+    results = attack(code, namespaces, "layers/relu_forward", "convnet/init", jobs=1)
+    assert results["layers/relu_forward"].status == "stopped"
+    assert results["convnet/init"].status == "passed"
 
 
 def test_escaping_by_new_namespaces(attack, namespaces):

@@ -392,12 +392,12 @@ def test_escaping_by_new_namespaces(attack, namespaces):
 def test_what_is_visible_inside(attack, namespaces):
     code = """
     import os
-    names = ("{source}/chainrule/errors.py", "{outside}", "/proc/1")
+    names = ("{source}/chainrule/errors.py", "{outside}", "/proc/1", "/sys/kernel")
     seen = [os.path.exists(name) for name in names]
-    raise ValueError(f"{seen} {os.listdir('/home')} end")
+    raise ValueError(f"{seen} {os.getcwd()} end")
     """
     results = attack(code, Protections(namespaces.mode, audit=False))
     assert (
-        "[False, False, False] ['student'] end"
+        "[False, False, False, False] /student end"
         in results["layers/relu_forward"].findings[0].message
     )

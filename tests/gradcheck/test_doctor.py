@@ -205,3 +205,130 @@ def test_a_network_of_two_layers_with_loss() -> None:
     assert only(wrong) == "local_missing"
     assert wrong.recognised == "linear -> ReLU -> linear -> softmax cross-entropy"
     assert "ReLU" in wrong.causes[0].sentence
+
+
+def test_shapes_of_functions_it_does_not_know() -> None:
+    def forward(x: np.ndarray, b: np.ndarray) -> Any:
+        return np.sin(x) * np.cos(b), (x, b)
+
+    def back(dout: np.ndarray, cache: Any) -> Any:
+        x, b = cache
+        return dout * np.cos(x) * np.cos(b), -dout * np.sin(x) * np.sin(b)
+
+    def code(change: Any) -> str:
+        return only(diagnose(forward, lambda d, c: (back(d, c)[0], change(back(d, c)[1])), [X, b]))
+
+    b = RNG.standard_normal(4)
+    assert diagnose(forward, lambda d, c: (back(d, c)[0], back(d, c)[1].sum(0)), [X, b]).ok
+    assert code(lambda db: db) == "missing_sum"
+    assert code(lambda db: db.sum(axis=0, keepdims=True)) == "reshaped"
+    assert code(lambda db: db.sum(axis=0).sum()) == "wrong_axis"
+
+
+def test_a_derivative_that_is_no_known_mistake() -> None:
+    def forward(x: np.ndarray) -> Any:
+        return np.tanh(x), x
+
+    diagnosis = diagnose(forward, lambda d, x: d * np.cos(x), [X])
+    assert only(diagnosis) == "wrong_derivative"
+    assert "derivative of tanh" in diagnosis.causes[0].sentence
+    assert only(diagnose(forward, lambda d, x: d * np.cos(x) + x[:1], [X])) == "unrecognised"
+
+
+def conv(x: np.ndarray, w: np.ndarray, stride: int, padding: int) -> Any:
+    """A convolution in loops, with what its backward needs."""
+    xp = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    kh, kw = w.shape[2:]
+    rows = range(0, xp.shape[2] - kh + 1, stride)
+    columns = range(0, xp.shape[3] - kw + 1, stride)
+    pixels = [
+        [np.einsum("ncij,fcij->nf", xp[:, :, i : i + kh, j : j + kw], w) for j in columns]
+        for i in rows
+    ]
+    return np.array(pixels).transpose(2, 3, 0, 1), (x, xp, w, rows, columns, padding)
+
+
+@pytest.mark.parametrize(
+    ("bug", "code"),
+    [
+        ("overwritten", "overwritten"),
+        ("padding", "padding"),
+        ("stride", "window_offset"),
+        ("flipped", "flipped"),
+    ],
+)
+def test_bugs_of_a_convolution(bug: str, code: str) -> None:
+    def back(dout: np.ndarray, cache: Any) -> Any:
+        x, xp, w, rows, columns, padding = cache
+        dxp, dw = np.zeros_like(xp), np.zeros_like(w)
+        kh, kw = w.shape[2:]
+        kernel = w[:, :, ::-1, ::-1] if bug == "flipped" else w
+        for u, i in enumerate(rows):
+            for v, j in enumerate(columns):
+                a, b = (u, v) if bug == "stride" else (i, j)
+                window = (slice(None), slice(None), slice(a, a + kh), slice(b, b + kw))
+                part = np.einsum("nf,fcij->ncij", dout[:, :, u, v], kernel)
+                dxp[window] = part if bug == "overwritten" else dxp[window] + part
+                dw += np.einsum("nf,ncij->fcij", dout[:, :, u, v], xp[:, :, i : i + kh, j : j + kw])
+        inner = slice(0, x.shape[2]), slice(0, x.shape[3])
+        if bug != "padding":
+            inner = tuple(slice(padding, padding + n) for n in x.shape[2:])
+        return dxp[:, :, inner[0], inner[1]], dw
+
+    arrays = [RNG.standard_normal((2, 2, 6, 7)), RNG.standard_normal((3, 2, 3, 3))]
+    kwargs = {"stride": 2, "padding": 1}
+    assert only(diagnose(conv, back, arrays, forward_kwargs=kwargs)) == code
+
+
+def normalise(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> Any:
+    std = np.sqrt(x.var(axis=0) + 1e-5)
+    hat = (x - x.mean(axis=0)) / std
+    return gamma * hat + beta, (hat, std, gamma)
+
+
+@pytest.mark.parametrize(
+    ("mean", "var", "code"),
+    [(0, 1, "norm_mean_path"), (1, 0, "norm_var_path"), (-1, 1, "norm_mean_path"),
+     (1, 0.37, "norm_var_path"), (0, 0, "norm_mean_path")],
+)  # fmt: skip
+def test_paths_of_batch_norm(mean: float, var: float, code: str) -> None:
+    def back(dout: np.ndarray, cache: Any) -> Any:
+        hat, std, gamma = cache
+        d = dout * gamma
+        dx = (d - mean * d.mean(0) - var * hat * (d * hat).mean(0)) / std
+        return dx, (dout * hat).sum(0), dout.sum(0)
+
+    assert only(diagnose(normalise, back, [X, np.arange(1.0, 5), np.arange(4.0)])) == code
+
+
+@pytest.mark.parametrize(
+    ("back", "code"),
+    [
+        (lambda d, m: d * (m > 0), "dropout_scale"),
+        (lambda d, m: d * m.max(), "dropout_mask"),
+        (lambda d, m: d, "local_missing"),
+    ],
+)
+def test_bugs_of_dropout(back: Any, code: str) -> None:
+    def forward(x: np.ndarray, p: float, rng: np.random.Generator) -> Any:
+        mask = (rng.random(x.shape) >= p) / (1 - p)
+        return x * mask, mask
+
+    kwargs = {"p": 0.4, "rng": np.random.default_rng(1)}
+    assert only(diagnose(forward, back, [X], forward_kwargs=kwargs)) == code
+
+
+@pytest.mark.parametrize(
+    ("back", "code"),
+    [
+        (lambda d, p: p * d, "softmax_correction"),
+        (lambda d, p: p * (1 - p) * d, "softmax_correction"),
+        (lambda d, p: p * (d - (p * d).sum(0)), "wrong_axis"),
+    ],
+)
+def test_bugs_of_a_softmax(back: Any, code: str) -> None:
+    def forward(x: np.ndarray) -> Any:
+        p = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+        return p, p
+
+    assert only(diagnose(forward, back, [X])) == code

@@ -21,11 +21,11 @@ PACKAGE = ROOT / "src" / "chainrule"
 # Top row first. A room may import from rows below its own only.
 LADDER = [
     {"cli"},
-    {"course", "proof", "report", "bench"},
+    {"course", "proof", "report", "bench", "testing"},
     {"twin", "tuning", "wann"},
     {"training"},
     {"models", "optim"},
-    {"layers", "gradcheck", "convex"},
+    {"layers", "gradcheck", "convex", "explain"},
     {"kernels", "autodiff", "data", "records"},
     {"errors"},
 ]

@@ -147,6 +147,37 @@ def test_scikit_learn(run, tmp_path):
         picture(tmp_path, text, f"{name}.png")
 
 
+def test_descend_with_bounds(run, tmp_path):
+    text = run("descend_with_bounds.py")
+    assert number(text, r"off by (\S+) at most") < 1e-12
+    gaps = re.findall(r"gap ([\d.]+) <= ([\d.]+)$", text, re.M)
+    assert len(gaps) == 6
+    assert all(float(gap) <= float(bound) for gap, bound in gaps)
+    assert text.count("the bound holds: ") == 2
+    assert "worst case: gap 2.000000, bound 2.000000" in text
+    assert 'the theorem promises nothing here, as "f is convex" did not hold' in text
+    assert "minimiser [ 0. -4.], w - g/3 = [ 0. -4.]" in text
+    assert re.findall(r"up with probability ([\d.]+)", text) == ["1.0", "0.5", "0.5"]
+    for name in ("stochastic_descent", "path", "ascent"):
+        picture(tmp_path, text, f"{name}.png")
+
+
+def test_explain_course_graph(run, tmp_path):
+    text = run("explain_course_graph.py")
+    assert re.search(r"^  i4 = i1 \+ i3 +2\.8536$", text, re.M)
+    for method in ("complex step", "forward mode", "reverse mode"):
+        assert re.search(rf"^  {method} +47\.303 +4\.7102 +0 +1   error ", text, re.M)
+    assert re.search(r"^  forward difference +48\.192 +4\.7641 ", text, re.M)
+    assert re.findall(r"^(i\d) adds (\S+) to i4: (\S+)$", text, re.M) == [
+        ("i6", "0.051525", "0.051525"),
+        ("i5", "17.35", "17.402"),
+    ]
+    for name, start in (("course.html", "<!doctype"), ("course.md", "# Der"), ("loss.html", "<!d")):
+        file = Path("a new", "folder", name)
+        assert str(file) in text.splitlines()
+        assert (tmp_path / file).read_text(encoding="utf-8").startswith(start)
+
+
 def test_every_example_is_tested_and_listed():
     listed = re.findall(r"\]\((\w+\.\w+)\)", (EXAMPLES / "README.md").read_text())
     assert sorted(listed) == sorted(

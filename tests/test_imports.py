@@ -26,7 +26,21 @@ HEAVY = {
     "torch",
 }
 COMMANDS = [[], ["train"], ["evaluate"], ["predict"], ["sanity"], ["report"], ["runs"]]
-COMMANDS += [["data"], ["data", "list"], ["data", "fetch"], ["data", "info"], ["info"], ["bench"]]
+COMMANDS += [
+    ["data"],
+    ["data", "list"],
+    ["data", "fetch"],
+    ["data", "info"],
+    ["info"],
+    ["bench"],
+    ["explain"],
+    ["descend"],
+    ["descend", "ascent"],
+    ["descend", "proximal"],
+    ["verify"],
+    ["doctor"],
+    ["grade"],
+]
 
 
 def loaded_by(code: str, *arguments: str) -> set[str]:
@@ -58,7 +72,10 @@ def test_importing_the_package_loads_hardly_anything():
     assert loaded & (HEAVY | {"numpy", "pydantic", "typer", "rich"}) == set()
 
 
-@pytest.mark.parametrize("room", ["layers", "optim", "models", "gradcheck", "records"])
+@pytest.mark.parametrize(
+    "room",
+    ["layers", "optim", "models", "gradcheck", "records", "autodiff", "convex", "proof", "twin"],
+)
 def test_importing_a_room_loads_nothing_heavy(room):
     assert loaded_by(f"import chainrule.{room}") & HEAVY == set()
 

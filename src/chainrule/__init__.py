@@ -16,28 +16,38 @@ __version__ = "0.1.0"
 __all__ = [
     "ChainruleClassifier",
     "__version__",
+    "autodiff",
+    "convex",
     "data",
     "errors",
+    "explain",
     "gradcheck",
     "layers",
     "models",
     "optim",
+    "proof",
     "records",
     "report",
     "training",
+    "twin",
 ]
 
 if TYPE_CHECKING:
     from chainrule import (
+        autodiff,
+        convex,
         data,
         errors,
+        explain,
         gradcheck,
         layers,
         models,
         optim,
+        proof,
         records,
         report,
         training,
+        twin,
     )
     from chainrule.training.estimator import ChainruleClassifier
 

@@ -9,6 +9,8 @@
     ├── ConfigError(ValueError)           exit code 2: configuration, key or name not understood
     ├── DataMissingError(FileNotFoundError)   exit code 3: a file or an optional package is absent
     ├── DataFormatError(ValueError)       a file is damaged, truncated, mislabelled or hostile
+    ├── NoRuleError(NotImplementedError)  an operation without a derivative rule
+    ├── TracerError(TypeError)            a traced value used where its derivative would be lost
     ├── RunError(ValueError)              a run directory or checkpoint cannot be used
     ├── DivergedError(FloatingPointError) exit code 4: loss or gradient is not finite
     └── GradientMismatchError(AssertionError) exit code 5: a gradient or parity check failed
@@ -32,8 +34,10 @@ __all__ = [
     "DivergedError",
     "GradientMismatchError",
     "InputError",
+    "NoRuleError",
     "RunError",
     "ShapeError",
+    "TracerError",
     "explain",
     "nearest",
 ]
@@ -74,6 +78,14 @@ class DataMissingError(ChainruleError, FileNotFoundError):
 
 class DataFormatError(ChainruleError, ValueError):
     """A file is there but damaged, truncated, mislabelled or hostile."""
+
+
+class NoRuleError(ChainruleError, NotImplementedError):
+    """An operation under differentiation has no derivative rule."""
+
+
+class TracerError(ChainruleError, TypeError):
+    """A value under differentiation is used where its derivative would be lost."""
 
 
 class RunError(ChainruleError, ValueError):

@@ -93,7 +93,7 @@ def test_examples_can_be_parsed(example):
     assert program == "chainrule"
     command, rest = find_command(COMMANDS, words)
     options = vars(command.parse(rest))
-    if options.get("settings"):
+    if options.get("model") and options.get("settings"):
         load_config(overrides=options["settings"], settings={"model.name": options["model"]})
 
 

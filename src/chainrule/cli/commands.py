@@ -10,7 +10,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chainrule.cli.descend import DESCEND
+from chainrule.cli.explain import EXPLAIN
+from chainrule.cli.grade import GRADE
 from chainrule.cli.parser import Command, argument, choice
+from chainrule.cli.proof import PROOF
 from chainrule.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -330,6 +334,7 @@ COMMANDS = (
             JSON,
         ),
     ),
+    EXPLAIN,
     Command(
         "data list",
         "List the data sets and whether they are there.",
@@ -355,6 +360,9 @@ COMMANDS = (
             JSON,
         ),
     ),
+    *DESCEND,
+    *PROOF,
+    GRADE,
     Command(
         "bench",
         "Compare speed and memory with PyTorch's, results first.",

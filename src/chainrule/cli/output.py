@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -22,6 +22,9 @@ from chainrule.data import DatasetInfo, DataSplits
 from chainrule.records import write_atomically
 from chainrule.training import Callback, ProgressBar, SanityCheck, TrainedRun, Trainer
 from chainrule.training.runs import Prepared
+
+if TYPE_CHECKING:
+    from chainrule.proof import LayerProof
 
 __all__ = [
     "callbacks",
@@ -34,6 +37,8 @@ __all__ = [
     "show_info",
     "show_plan",
     "show_predictions",
+    "show_proofs",
+    "show_record",
     "show_runs",
     "show_splits",
     "show_training",
@@ -308,6 +313,44 @@ def _show_steps(steps: Sequence[Mapping[str, Any]]) -> None:
     for step in steps:
         if step["epoch_seconds"] is not None:
             sys.stdout.write(f"{step['name']}: {step['epoch_seconds']:.1f} s for 980 steps\n")
+
+
+def show_proofs(proofs: Sequence[LayerProof], as_json: bool) -> None:
+    """Show what each witness says of each layer.
+
+    Parameters
+    ----------
+    proofs : sequence of LayerProof
+        The rows.
+    as_json : bool
+        For programs; says why a witness was not heard, too.
+    """
+    if as_json:
+        _json([dataclasses.asdict(proof) | {"ok": proof.ok} for proof in proofs])
+        return
+    witnesses = [finding.witness for finding in proofs[0].findings]
+    rows = [
+        [
+            proof.layer,
+            str(proof.num_cases),
+            *("-" if f.error is None else f"{f.error:.1e}" for f in proof.findings),
+            "ok" if proof.ok else "FAILED",
+        ]
+        for proof in proofs
+    ]
+    _table(["layer", "cases", *witnesses, ""], rows, right=range(1, 2 + len(witnesses)))
+    limits = ", ".join(f"{f.witness} {f.limit:.0e}" for f in proofs[0].findings)
+    say(f"the worst relative errors; what passes: {limits}")
+    if silent := {f.where for p in proofs for f in p.findings if f.error is None}:
+        say(f"not heard (-): {'; '.join(sorted(silent))}")
+
+
+def show_record(text: str, record: Any, as_json: bool) -> None:
+    """Show a record as its own text, or as JSON for programs."""
+    if as_json:
+        _json(record)
+    else:
+        sys.stdout.write(f"{text}\n")
 
 
 def show_info(record: Mapping[str, Any], as_json: bool) -> None:

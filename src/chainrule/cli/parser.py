@@ -205,7 +205,8 @@ def overview(commands: Iterable[Command], family: str = "") -> str:
         One line for each command, and what they have in common.
     """
     shown = [c for c in commands if not family or c.name.startswith(f"{family} ")]
-    width = max(len(command.name) for command in shown)
+    # A few long names stand out rather than push every summary beyond the terminal's edge.
+    width = min(10, max(len(command.name) for command in shown))
     lines = "".join(f"  {command.name:{width}}  {command.summary}\n" for command in shown)
     if family:
         return f"usage: chainrule {family} COMMAND ...\n\ncommands:\n{lines}"

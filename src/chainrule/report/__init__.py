@@ -14,6 +14,12 @@ from chainrule.report.curves import (
     learning_curves,
     update_ratios,
 )
+from chainrule.report.descent import (
+    animate_descent,
+    ascent_figure,
+    descent_figure,
+    path_figure,
+)
 from chainrule.report.events import write_tensorboard
 from chainrule.report.files import (
     ReportFiles,
@@ -29,15 +35,19 @@ from chainrule.report.scores import class_accuracy, confusion_matrix
 __all__ = [
     "ReportFiles",
     "activation_statistics",
+    "animate_descent",
+    "ascent_figure",
     "benchmark_figure",
     "class_accuracy",
     "compare_runs",
     "confusion_matrix",
+    "descent_figure",
     "figure_format",
     "image_grid",
     "learning_curves",
     "make_report",
     "mistakes",
+    "path_figure",
     "run_figures",
     "save_figure",
     "smooth",

@@ -332,3 +332,57 @@ def test_bugs_of_a_softmax(back: Any, code: str) -> None:
         return p, p
 
     assert only(diagnose(forward, back, [X])) == code
+
+
+STRANGE = {
+    "text": lambda g: "x",
+    "list": lambda g: g.tolist(),
+    "number": lambda g: float(g.sum()),
+    "complex": lambda g: g.astype(complex),
+    "objects": lambda g: g.astype(object),
+    "half": lambda g: (g * 1.5).astype(np.float16),
+    "booleans": lambda g: g > 0,
+    "dict": lambda g: {},
+    "nothing": lambda g: g.ravel()[:0],
+    "nan": lambda g: g * np.nan,
+    "infinite": lambda g: g / 0.0,
+    "another axis": lambda g: g[..., None],
+    "a part": lambda g: g[:1],
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+@pytest.mark.parametrize("count", [5, 0])
+def test_whatever_backward_returns_is_put_into_words(strange: str, count: int) -> None:
+    def back(dout: np.ndarray, cache: Any) -> Any:
+        dx, dw, db = right(dout, cache)
+        with np.errstate(all="ignore"):
+            return dx, dw, STRANGE[strange](db)
+
+    def relu_back(dout: np.ndarray, x: np.ndarray) -> Any:
+        with np.errstate(all="ignore"):
+            return STRANGE[strange](dout * (x > 0))
+
+    for diagnosis in (
+        diagnose(linear, back, [X[:count], W, B]),
+        diagnose(lambda x: (np.maximum(x, 0), x), relu_back, [X[:count]]),
+    ):
+        assert diagnosis.ok == (not diagnosis.causes)
+        assert str(diagnosis)
+        assert diagnosis._repr_html_()
+
+
+def test_arguments_named_like_sizes_do_not_mislead() -> None:
+    def forward(x: np.ndarray, w: np.ndarray, stride: Any, margin: Any, pool_height: Any) -> Any:
+        return np.einsum("ncij,fc->nfij", x, w[:, :, 0, 0]), (x, w)
+
+    arrays = [RNG.standard_normal((2, 3, 4, 5)), RNG.standard_normal((2, 3, 1, 1)), 0, "wide", None]
+
+    def back(dout: np.ndarray, cache: Any) -> Any:
+        x, w = cache
+        dw = np.einsum("nfij,ncij->fc", dout, x)[:, :, None, None]
+        return np.einsum("nfij,fc->ncij", dout, w[:, :, 0, 0]), -dw
+
+    diagnosis = diagnose(forward, back, arrays)
+    assert only(diagnosis) == "sign"
+    assert diagnosis.recognised == "conv2d"

@@ -177,6 +177,8 @@ class _Case:
                 continue
         gradient = found.numeric[0] if found.numeric else None
         self.fresh = fresh
+        if any(is_float_array(a) and not a.size for a in subject.arrays) or not found.out.size:
+            return  # of nothing nothing can be recognised
         budget = 200 if found.report.ok else 3000  # for a remark little effort will do
         self.program = recognise(
             subject.arrays, found.out, fresh,

@@ -532,7 +532,10 @@ def gradients_at(
     except Exception:  # whatever a function under test may raise
         return None
     quiet = Examination(subject, out, dout, found.tolerance)
-    return out, align(quiet, list(raw) if isinstance(raw, tuple | list) else raw)
+    gradients = align(quiet, list(raw) if isinstance(raw, tuple | list) else raw)
+    return out, [
+        g.astype(np.float64) if g is not None and g.dtype.kind in "fiub" else g for g in gradients
+    ]
 
 
 def _is_narrow(value: Any) -> bool:

@@ -239,7 +239,8 @@ class _Search:
                 if 1e-6 < share < 1:
                     smoothing = float(f"{share:.10g}")
                     yield Stage(CrossEntropy(value, smoothing, mean), labels=place)
-                for margin in {float(self.hints.get("margin", 1.0)), 1.0}:
+                hint = self.hints.get("margin")
+                for margin in {float(hint) if isinstance(hint, int | float) else 1.0, 1.0}:
                     yield Stage(Hinge(value, margin, mean), labels=place)
 
     def _epsilons(self) -> Sequence[float]:
@@ -286,12 +287,12 @@ class _Search:
 
     def _pairs(self, name: str, default: Sequence[int]) -> list[tuple[int, int]]:
         """Candidates for a size: what a keyword says, or else the usual ones."""
+        least = 0 if name == "pad" else 1
         for key, value in self.hints.items():
-            if name in key:
-                if isinstance(value, int):
-                    return [(value, value)]
-                if isinstance(value, tuple | list) and len(value) == 2:
-                    return [(int(value[0]), int(value[1]))]
+            pair = value if isinstance(value, tuple | list) else (value, value)
+            is_pair = len(pair) == 2 and all(isinstance(each, int) for each in pair)
+            if name in key and is_pair and min(pair) >= least:
+                return [(int(pair[0]), int(pair[1]))]
         return [(value, value) for value in default]
 
     def _conv_windows(self, h: np.ndarray, weight: np.ndarray, last: bool) -> Iterator[Windows]:
@@ -320,8 +321,9 @@ class _Search:
         return any(have < want for have, want in zip(extent, self.out.shape[2:], strict=True))
 
     def _pool_windows(self, h: np.ndarray, inside: bool) -> Iterator[Windows]:
-        if "pool_height" in self.hints and "pool_width" in self.hints:
-            kernels = [(int(self.hints["pool_height"]), int(self.hints["pool_width"]))]
+        height, width = self.hints.get("pool_height"), self.hints.get("pool_width")
+        if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
+            kernels = [(height, width)]
         else:
             kernels = self._pairs("kernel", [2] if inside else [2, 3, 1, 4])
         pool_hint = any("pool" in key for key in self.hints)

@@ -31,6 +31,14 @@ BUGS = {
         "layers.py", "+ s] += dout", "+ s] = dout",
         "conv/max_pool_backward", 1 / 2, "keeps the last dout only",
     ),
+    "regulariser of a network doubled in the gradients": (
+        "classifiers/fc_net.py", "+= self.reg * self.params", "+= 2 * self.reg * self.params",
+        "two_layer_net/gradients_b", 3 / 4, "by W1, W2 has twice its size",
+    ),
+    "no regulariser in the gradients of a deep network": (
+        "classifiers/fc_net.py", "+= self.reg * self.params", "+= 0 * self.params",
+        "fc_net/plain", 7 / 12, "regulariser's gradient by W1, W2 is missing",
+    ),
     "regulariser halved in the gradient": (
         "classifiers/softmax.py", "X.T.dot(dscores) + 2 * reg * W", "X.T.dot(dscores) + reg * W",
         "softmax/softmax_loss_vectorized", 2 / 3, "regulariser's gradient by W has half its size",

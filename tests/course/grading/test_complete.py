@@ -5,14 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from chainrule.course.grading import default_rubric, grade
+from chainrule.course.grading import Protections, default_rubric, grade
 from chainrule.course.grading.exercises import EXERCISES
 
 
-@pytest.mark.parametrize(("generation", "points"), [("A", 120), ("B", 210)])
-def test_a_correct_submission_has_full_marks(tmp_path, generation, points, write_student):
+@pytest.mark.parametrize(
+    ("generation", "points", "protections"),
+    [("A", 120, None), ("B", 210, None), ("A", 120, Protections("plain"))],
+)
+def test_a_correct_submission_has_full_marks(
+    tmp_path, generation, points, protections, write_student
+):
     student = write_student(generation, tmp_path)
-    report = grade(student, replace(default_rubric(), speed=0.0))
+    report = grade(student, replace(default_rubric(), speed=0.0), protections=protections)
     assert {r.key: r.status for r in report.results if r.status != "passed"} == {}
     assert report.generation == generation
     assert report.score == report.points == points

@@ -247,6 +247,25 @@ class Plan:
         """Ask the doctor about a function that returns a loss and its gradient by the first."""
         self._ask(inputs, after, loss=loss, wrt=list(inputs)[:1])
 
+    def diagnose_net(
+        self,
+        what: str,
+        params: dict[str, np.ndarray],
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        reg: float | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """Ask the doctor about a network's loss and its dict of gradients.
+
+        Generation A has functions of ``X, model, y, reg``; generation B has classes, made with
+        `options`, that keep `params` and have a method ``loss(X, y)``.
+        """
+        about = {"options": options} if options is not None else {"reg": reg}
+        inputs = {"X": X, **params, "y": y}
+        self._ask(inputs, (), net=what, wrt=list(params), **_plain(about))
+
     def _ask(self, inputs: dict[str, np.ndarray], after: Sequence[Any], **about: Any) -> None:
         about |= {"inputs": inputs, "after": _plain(list(after))}
         self.diagnosis.append({"kind": "diagnose", "diagnosis": about})

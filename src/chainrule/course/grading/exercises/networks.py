@@ -234,7 +234,6 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
     model = {key: rng.normal(scale=0.3, size=shape) for key, shape in shapes.items()}
     X, y = rng.normal(size=(3, 2, 6, 8)), rng.integers(5, size=3)
     function = "cs231n.classifiers.convnet:two_layer_convnet"
-    plan.diagnose_net(function, model, X, y, reg=0.4)
     scores, loss, grads = convnet(X, y, model, 0.4)
     plan.check("scores", plan.script.call(function, X, model), scores)
     out = plan.script.call(function, X, model, y)
@@ -404,7 +403,6 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
     net = plan.script.call("cs231n.classifiers.cnn:ThreeLayerConvNet", **options)
     given = net.attribute("params")
     plan.script.update(given, params)
-    plan.diagnose_net("cs231n.classifiers.cnn:ThreeLayerConvNet", params, X, y, options=options)
     scores, loss, grads = convnet(X, y, params, 0.4)
     plan.check("scores", plan.script.call((net, "loss"), X), scores)
     out = plan.script.call((net, "loss"), X, y)

@@ -1,10 +1,10 @@
 """Measure the gradient doctor on its corpus and write what came out.
 
-    python benchmarks/measure_doctor.py --json build/doctor.json --table
+    python benchmarks/measure_doctor.py --json benchmarks/doctor/results.json --table
 
 The corpus is in the folder `doctor`. Half of the mutants, chosen by a hash of their names, were
 kept apart while the doctor's rules were written; --details lists what went wrong in the other half
-only, so that the two stay apart.
+only, so that the two stay apart. About six minutes on one core.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def table(summary: dict[str, Any]) -> str:
         ("detected", "detected", "mutants"),
         ("with a cause that has a name", "with_a_name", None),
         ("named rightly", "right", "with_a_name"),
+        ("of these as `wrong_derivative`", "right_but_only_where", "with_a_name"),
         ("named wrongly", "wrong", "with_a_name"),
         ("said to be not recognised", "not_recognised", "with_a_name"),
         ("without a name for the cause", "without_a_name", None),
@@ -83,13 +84,15 @@ def table(summary: dict[str, Any]) -> str:
             share = f" ({100 * half[key] / half[of]:.1f} %)" if of and half[of] else ""
             cells.append(f"{half[key]}{share}")
         lines.append(f"| {'' if of is None else '... '}{words} | {' | '.join(cells)} |")
+    means = [f"{100 * half['right_cause_mean_of_layers']:.1f} %" for half in halves.values()]
+    lines.append(f"| named rightly, mean over layers and styles | {' | '.join(means)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     """Read the command line, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", type=Path, help="where to write all results")
+    parser.add_argument("--json", type=Path, help="where to write the numbers")
     parser.add_argument("--table", action="store_true", help="print a Markdown table")
     parser.add_argument("--details", action="store_true", help="list failures, development half")
     parser.add_argument("--seeds", type=int, default=3, help="inputs for right backwards")
@@ -113,9 +116,7 @@ def main() -> None:
     print(json.dumps({"correct": summary["correct"], "sources": summary["sources"]}))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        records = [result.record() for result in results]
-        text = json.dumps({"summary": summary, "mutants": records}, indent=1, allow_nan=True)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

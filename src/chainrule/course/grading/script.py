@@ -232,10 +232,12 @@ class Plan:
         """Add a check; see `Check`."""
         self.checks.append(Check(label, ref, expected, **options))
 
-    def checks_of(self, refs: Ref, labels: str, expected: Sequence[Any], **options: Any) -> None:
+    def checks_of(
+        self, refs: Ref, labels: str, expected: Sequence[Any], where: str = "", **options: Any
+    ) -> None:
         """Add checks of the parts of one result; `labels` are separated by spaces."""
         for index, (label, value) in enumerate(zip(labels.split(), expected, strict=True)):
-            self.check(label, refs[index], value, **options)
+            self.check(f"{label}{where}", refs[index], value, **options)
 
     def diagnose(
         self, forward: str, backward: str, inputs: dict[str, np.ndarray], *after: Any, seed: int = 0

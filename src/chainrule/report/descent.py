@@ -86,8 +86,8 @@ def descent_figure(
     if with_path and problem is not None and descent is not None:
         _draw_path(panels[1], problem, descent)
     _legend(figure, 4 if with_path else 2)
-    lines = wrap(_headline(study), 120 if with_path else 75)  # about 12 letters an inch
-    figure.suptitle(readable("\n".join(lines), None), fontsize=8.5, color=MUTED)
+    lines = wrap(readable(_headline(study), None), 150 if with_path else 95)  # 16 letters an inch
+    figure.suptitle("\n".join(lines), fontsize=8.5, color=MUTED)
     return figure
 
 

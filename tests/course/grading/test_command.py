@@ -123,8 +123,11 @@ def test_ctrl_c_ends_everything(student_a, change, tmp_path):
     change(student_a, "layers.py", "return np.maximum(x, 0), x", "while True: pass")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
+    rubric = tmp_path / "r.toml"
+    rubric.write_text("limits.seconds = 1000\n[exercises.layers]", encoding="utf-8")
+    words = ["grade", str(student_a), "--rubric", str(rubric)]
     child = subprocess.Popen(
-        [sys.executable, "-m", "chainrule", "grade", str(student_a), "--exercise", "layers"],
+        [sys.executable, "-m", "chainrule", *words],
         env=os.environ | {"TMPDIR": str(scratch)}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while child.poll() is None and not any("layers.py" in files for *_, files in os.walk(scratch)):

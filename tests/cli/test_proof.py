@@ -116,7 +116,7 @@ class TestDoctor:
         words = ("doctor", "mine.py:affine_forward", "mine.py:bias_averaged", *self.AFFINE)
         done = chainrule(*words)
         assert done.code == 5
-        assert "by b is divided by 4" in done.out
+        assert "by b is divided by N = 4" in done.out
         record = json.loads(chainrule(*words, "--json").out)
         assert not record["ok"]
         assert record["causes"][0]["code"] == "double_mean"

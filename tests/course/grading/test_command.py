@@ -130,6 +130,7 @@ def endless(student_a, change, tmp_path):
     child = subprocess.Popen(
         [sys.executable, "-m", "chainrule", "grade", str(student_a), "--rubric", str(rubric)],
         env=os.environ | {"TMPDIR": str(scratch)}, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs may ignore it
     )  # fmt: skip
     while child.poll() is None and not any("layers.py" in files for *_, files in os.walk(scratch)):
         time.sleep(0.05)

@@ -1,5 +1,27 @@
 """PyTorch's side of things. Only this room and the benchmarks import PyTorch, an extra."""
 
-from chainrule.twin.functional import FUNCTIONS, available, differentiate
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FUNCTIONS", "available", "differentiate"]
+from chainrule.twin.functional import FUNCTIONS, available, differentiate, require_torch
+
+if TYPE_CHECKING:
+    from chainrule.twin.networks import TwinNetwork, twin_of_run
+
+__all__ = [
+    "FUNCTIONS",
+    "TwinNetwork",
+    "available",
+    "differentiate",
+    "require_torch",
+    "twin_of_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import PyTorch when something that needs it is asked for."""
+    if name in ("TwinNetwork", "twin_of_run"):
+        require_torch(f"twin.{name}")
+        from chainrule.twin import networks
+
+        return getattr(networks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,6 +39,7 @@ COMMANDS += [
     ["descend", "proximal"],
     ["verify"],
     ["doctor"],
+    ["parity"],
     ["grade"],
 ]
 

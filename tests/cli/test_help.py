@@ -6,8 +6,9 @@ import shlex
 import pytest
 
 from chainrule import __version__
-from chainrule.cli.commands import COMMANDS, MODEL, SETTINGS
+from chainrule.cli.commands import COMMANDS
 from chainrule.cli.parser import find_command
+from chainrule.cli.settings import MODEL, SETTINGS
 from chainrule.data import PREPROCESSORS, list_datasets
 from chainrule.errors import ConfigError
 from chainrule.models import BUILTIN

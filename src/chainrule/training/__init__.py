@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.training.config import Config, load_config
 from chainrule.training.fitting import fit
-from chainrule.training.loop import Arrays, Callback, History, Trainer
+from chainrule.training.learner import Arrays
+from chainrule.training.loop import Callback, History, Trainer
 from chainrule.training.progress import ProgressBar
 from chainrule.training.runs import (
     TrainedRun,

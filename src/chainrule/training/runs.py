@@ -26,14 +26,12 @@ from chainrule.records import (
 from chainrule.training.config import Config, load_config
 from chainrule.training.environment import describe_environment, limited_threads, session_record
 from chainrule.training.evaluation import evaluate, probabilities, summarise
-from chainrule.training.loop import (
+from chainrule.training.learner import (
     Arrays,
-    Callback,
-    History,
-    Trainer,
     best_weights,
     make_update_rule,
 )
+from chainrule.training.loop import Callback, History, Trainer
 
 __all__ = [
     "Prepared",

@@ -16,7 +16,7 @@ from chainrule.layers import dropout_forward
 from chainrule.optim import clip_grad_norm
 from chainrule.training import Config, prepare
 from chainrule.training.environment import limited_threads
-from chainrule.training.loop import make_update_rule
+from chainrule.training.learner import make_update_rule
 from chainrule.training.runs import Prepared
 from chainrule.twin.conventions import Convention, measure_conventions
 from chainrule.twin.networks import TwinNetwork

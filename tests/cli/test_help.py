@@ -126,7 +126,9 @@ def known_settings(section):
     return keys - {"name", "layers", "preprocess"}
 
 
-@pytest.mark.parametrize("section", ["model", "data", "optimizer", "schedule", "training"])
+@pytest.mark.parametrize(
+    "section", ["model", "data", "optimizer", "schedule", "training", "backend"]
+)
 def test_settings_in_the_help_are_those_there_are(section):
     assert settings_in_the_help()[section] == known_settings(section)
 

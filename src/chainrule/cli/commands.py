@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chainrule.cli.descend import DESCEND
 from chainrule.cli.explain import EXPLAIN
@@ -14,8 +15,19 @@ from chainrule.cli.grade import GRADE
 from chainrule.cli.parity import PARITY
 from chainrule.cli.parser import Command, argument, choice
 from chainrule.cli.proof import PROOF
-from chainrule.cli.settings import CONFIGURATION, DATA_DIR, JSON, RUN, SETTINGS, configuration
+from chainrule.cli.settings import (
+    BACKEND,
+    CONFIGURATION,
+    DATA_DIR,
+    JSON,
+    RUN,
+    SETTINGS,
+    configuration,
+)
 from chainrule.errors import ConfigError
+
+if TYPE_CHECKING:
+    from chainrule.training.runs import MakeScorer
 
 __all__ = ["COMMANDS"]
 
@@ -24,6 +36,7 @@ def _train(options: Namespace) -> int:
     """Train into a new run directory, or continue one."""
     from chainrule.cli import output
     from chainrule.training import prepare, resume_run, train_run
+    from chainrule.twin import BACKENDS
 
     if options.resume is None:
         config = configuration("train", options)
@@ -31,11 +44,20 @@ def _train(options: Namespace) -> int:
             output.show_plan(prepare(config), options.json)
             return 0
         root = "runs" if options.runs is None else options.runs
-        trained = train_run(config, root, callbacks=output.callbacks(), message=output.say)
+        trained = train_run(
+            config,
+            root,
+            start=options.start,
+            backends=BACKENDS,
+            callbacks=output.callbacks(),
+            message=output.say,
+        )
     else:
         _refuse_settings(options)
         callbacks = output.callbacks()
-        trained = resume_run(options.resume, callbacks=callbacks, message=output.say)
+        trained = resume_run(
+            options.resume, backends=BACKENDS, callbacks=callbacks, message=output.say
+        )
         if not trained.history.records:
             output.say("this run had ended already, so there was nothing left to do.")
     interrupted = trained.history.stopped == "interrupted"
@@ -56,7 +78,9 @@ def _evaluate(options: Namespace) -> int:
     from chainrule.cli import output
     from chainrule.training import evaluate_run
 
-    record = evaluate_run(options.run, options.split, options.data_dir)
+    record = evaluate_run(
+        options.run, options.split, options.data_dir, scorer=_scorer(options.backend)
+    )
     output.show_evaluation(record, options.json)
     return 0
 
@@ -68,7 +92,8 @@ def _predict(options: Namespace) -> int:
 
     if options.csv == "-" and options.json:
         raise ConfigError("predict: --csv - and --json both ask for standard output. Give one.")
-    rows = predict_run(options.run, options.images, resize=options.resize)
+    scorer = _scorer(options.backend)
+    rows = predict_run(options.run, options.images, resize=options.resize, scorer=scorer)
     output.show_predictions(rows, options.csv, options.json)
     return 0
 
@@ -177,12 +202,37 @@ COMMANDS = (
     Command(
         "train",
         "Train a network and keep everything about it in a run directory.",
-        "MODEL [KEY=VALUE ...] [options]\n       chainrule train --resume RUN",
+        "MODEL [KEY=VALUE ...] [options]\n       chainrule train --from RUN [KEY=VALUE ...]\n"
+        "       chainrule train --resume RUN",
         _train,
         (
             *CONFIGURATION,
             argument("--resume", metavar="RUN", help="continue this run, with its own settings"),
+            argument(
+                "--from",
+                dest="start",
+                metavar="RUN",
+                help="start from the best weights of this run, of either backend, with its "
+                "settings where none are given",
+            ),
             argument("--runs", metavar="DIR", help="folder for run directories (default: runs)"),
+            BACKEND,
+            argument(
+                "--device",
+                metavar="NAME",
+                type=choice("auto", "cpu", "cuda", "mps"),
+                help="where torch computes: auto (default), cpu, cuda or mps",
+            ),
+            argument(
+                "--precision",
+                metavar="NAME",
+                type=choice("float32", "bf16", "fp16"),
+                help="torch: float32 (default), or mixed with bf16 or fp16",
+            ),
+            argument("--compile", action="store_true", help="torch: compile the network"),
+            argument(
+                "--channels-last", action="store_true", help="torch: images with channels last"
+            ),
             argument(
                 "--report",
                 action="store_true",
@@ -199,7 +249,9 @@ COMMANDS = (
             "chainrule train two_layer --data cifar10 hidden=1024 epochs=20 flip=true",
             "chainrule train convnet --data mnist --config mine.toml --seed 3 --report",
             "chainrule train mlp hidden=[256,128] norm=batch schedule.name=cosine --dry-run",
+            "chainrule train convnet --backend torch --device auto --precision bf16",
             "chainrule train --resume runs/20260101T120000Z_convnet_mnist",
+            "chainrule train --from runs/20260101T120000Z_convnet_mnist lr=1e-4",
         ),
         SETTINGS,
     ),
@@ -218,6 +270,7 @@ COMMANDS = (
                 help="train, val or test (default)",
             ),
             DATA_DIR,
+            BACKEND,
             JSON,
         ),
         ("chainrule evaluate runs/20260101T120000Z_convnet_mnist --split val",),
@@ -236,6 +289,7 @@ COMMANDS = (
                 action="store_true",
                 help="scale images to the size that the network takes",
             ),
+            BACKEND,
             JSON,
         ),
         ("chainrule predict runs/20260101T120000Z_convnet_mnist *.png --csv labels.csv",),
@@ -368,6 +422,15 @@ COMMANDS = (
         (JSON,),
     ),
 )
+
+
+def _scorer(backend: str | None) -> MakeScorer | None:
+    """Return what lets another backend than NumPy compute the scores of a run's network."""
+    if backend != "torch":
+        return None
+    from chainrule.twin import TwinScorer
+
+    return TwinScorer
 
 
 def _refuse_settings(options: Namespace) -> None:

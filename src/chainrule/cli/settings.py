@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from chainrule.cli.parser import argument
+from chainrule.cli.parser import argument, choice
 from chainrule.errors import ConfigError
 
 if TYPE_CHECKING:
     from chainrule.training import Config
 
-__all__ = ["CONFIGURATION", "DATA_DIR", "JSON", "MODEL", "RUN", "SETTINGS", "configuration"]
+__all__ = [
+    "BACKEND",
+    "BACKEND_OPTIONS",
+    "CONFIGURATION",
+    "DATA_DIR",
+    "JSON",
+    "MODEL",
+    "RUN",
+    "SETTINGS",
+    "configuration",
+]
 
 SETTING = re.compile(r"[\w.\-]+=")  # what sets lr=0.1 apart from a file such as nets/a=b.toml
 
@@ -39,6 +50,8 @@ settings, as KEY=VALUE, or SECTION.KEY=VALUE where two sections have the key:
              div_factor final_div_factor
   training   epochs batch_size l2 eval_every eval_train_examples log_every
              checkpoint_every patience max_time overfit_batches fast_dev_run
+  backend    device precision compile channels_last
+             backend.name=numpy|torch
 
 A file for --config has the same sections and keys. Every run keeps such a file:
 --config RUN/config.toml repeats that run.
@@ -50,6 +63,10 @@ JSON = argument("--json", action="store_true", help="print JSON, for programs")
 DATA_DIR = argument(
     "--data-dir", metavar="DIR", help="folder of the data sets (default: $CHAINRULE_DATA or cache)"
 )
+BACKEND = argument(
+    "--backend", metavar="NAME", type=choice("numpy", "torch"), help="numpy (default) or torch"
+)
+BACKEND_OPTIONS = ("device", "precision", "compile", "channels_last")
 CONFIGURATION = (
     argument("model", metavar="MODEL", nargs="?", help=MODEL),
     argument("settings", metavar="KEY=VALUE", nargs="*", help="settings, such as lr=0.01 epochs=5"),
@@ -86,7 +103,7 @@ def configuration(command: str, options: Namespace) -> Config:
     ConfigError
         If there is no network, or a word is not understood.
     """
-    from chainrule.training import load_config
+    from chainrule.training import Config, load_config
 
     words = [word for word in [options.model, *options.settings] if word is not None]
     named = {}
@@ -98,13 +115,22 @@ def configuration(command: str, options: Namespace) -> Config:
                 f"{command}: {word!r} is neither the first word nor of the form KEY=VALUE. "
                 f"Write: chainrule {command} MODEL KEY=VALUE ..."
             )
-    if not named and options.config is None and not any(w.startswith("model.") for w in words):
+    start, source = vars(options).get("start"), options.config
+    if source is None and start is not None:
+        source = Path(start, "config.toml")
+    if not named and source is None and not any(w.startswith("model.") for w in words):
         raise ConfigError(f"{command}: MODEL must be given. It may be {MODEL}.")
-    given = {
+    given: dict[str, Any] = {
         "data.name": options.data,
         "data.folder": options.data_dir,
         "seed": options.seed,
         "threads": options.threads,
     }
+    own = {f"backend.{key}": vars(options).get(key) or None for key in BACKEND_OPTIONS}
+    backend = vars(options).get("backend")
+    if backend == "numpy" and source is not None:  # whose options are PyTorch's, perhaps
+        default = Config().backend.model_dump(exclude={"name"})
+        given |= {f"backend.{key}": value for key, value in default.items()}
+    given |= {"backend.name": backend} | {k: v for k, v in own.items() if v is not None}
     settings = named | {key: value for key, value in given.items() if value is not None}
-    return load_config(options.config, words, settings=settings)
+    return load_config(source, words, settings=settings)

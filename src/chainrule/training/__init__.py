@@ -8,6 +8,7 @@ from chainrule.training.learner import Arrays
 from chainrule.training.loop import Callback, History, Trainer
 from chainrule.training.progress import ProgressBar
 from chainrule.training.runs import (
+    BACKENDS,
     TrainedRun,
     evaluate_run,
     list_runs,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from chainrule.training.estimator import ChainruleClassifier
 
 __all__ = [
+    "BACKENDS",
     "Arrays",
     "Callback",
     "ChainruleClassifier",

@@ -173,7 +173,8 @@ class NumpyLearner:
         self, model: Model, config: Config, schedule: Schedule, rng: np.random.Generator
     ) -> None:
         self._model, self._config, self._schedule, self._rng = model, config, schedule, rng
-        self._optimizer = make_update_rule(config, 1, 1)[0]
+        rule = config.optimizer
+        self._optimizer = make_optimizer(rule.name, lr=rule.lr, **rule.options)
         decay = config.optimizer.ema_decay
         self._average = None if decay is None else ExponentialMovingAverage(decay)
 

@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Any
 from chainrule.twin.functional import FUNCTIONS, available, differentiate, require_torch
 
 if TYPE_CHECKING:
-    from chainrule.twin.networks import TwinNetwork, twin_of_run
+    from chainrule.twin.backends import BACKENDS
+    from chainrule.twin.networks import TwinNetwork, TwinScorer, twin_of_run
 
 __all__ = [
+    "BACKENDS",
     "FUNCTIONS",
     "TwinNetwork",
+    "TwinScorer",
     "available",
     "differentiate",
     "require_torch",
@@ -18,8 +21,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import PyTorch when something that needs it is asked for."""
-    if name in ("TwinNetwork", "twin_of_run"):
+    """Import PyTorch, and the training room, when something that needs them is asked for."""
+    if name == "BACKENDS":
+        from chainrule.twin.backends import BACKENDS
+
+        return BACKENDS
+    if name in ("TwinNetwork", "TwinScorer", "twin_of_run"):
         require_torch(f"twin.{name}")
         from chainrule.twin import networks
 

@@ -23,7 +23,7 @@ from chainrule.models import Module, Sequential
 from chainrule.records import load_tensors, save_tensors
 from chainrule.training import load_run
 
-__all__ = ["GlobalAvgPool2d", "TwinNetwork", "twin_of_run"]
+__all__ = ["GlobalAvgPool2d", "TwinNetwork", "TwinScorer", "twin_of_run"]
 
 Shape = tuple[int, ...]
 Arrays = dict[str, np.ndarray]
@@ -291,6 +291,68 @@ class TwinNetwork(nn.Sequential):
         weights = [self.get_parameter(name) for name in self.penalised]
         squares = [weight.square().sum() for weight in weights]
         return 0.5 * l2 * torch.stack(squares).sum()
+
+
+class TwinScorer:
+    """A network's scores and loss by PyTorch, on arrays.
+
+    Parameters
+    ----------
+    model : Sequential
+        With its parameters.
+
+    Examples
+    --------
+    >>> from chainrule.models import softmax
+    >>> model = softmax(3)
+    >>> _ = model.init(np.random.default_rng(0), (5,))
+    >>> TwinScorer(model).scores(np.ones((2, 5))).shape
+    (2, 3)
+    """
+
+    def __init__(self, model: Sequential) -> None:
+        self._network = TwinNetwork(model)
+        self._network.eval()
+        self._dtype = model.dtype
+
+    def scores(self, x: np.ndarray, batch_size: int = 500) -> np.ndarray:
+        """Return the scores of examples, in evaluation mode.
+
+        Parameters
+        ----------
+        x : ndarray (N, ...)
+            Preprocessed examples.
+        batch_size : int, default 500
+            Examples per batch.
+
+        Returns
+        -------
+        ndarray (N, C)
+            Scores.
+        """
+        whole = torch.tensor(x.astype(self._dtype))
+        batches = [whole[i : i + batch_size] for i in range(0, max(1, len(whole)), batch_size)]
+        with torch.no_grad():
+            return torch.cat([self._network(batch) for batch in batches]).numpy()
+
+    def loss(self, scores: np.ndarray, y: np.ndarray) -> tuple[float, None]:
+        """Return the network's loss of scores.
+
+        Parameters
+        ----------
+        scores : ndarray (N, C)
+            Scores.
+        y : ndarray (N,)
+            Labels.
+
+        Returns
+        -------
+        loss : float
+            The mean.
+        gradient : None
+            Not computed.
+        """
+        return self._network.loss(torch.tensor(scores), torch.tensor(y)).item(), None
 
 
 def twin_of_run(path: str | Path) -> TwinNetwork:

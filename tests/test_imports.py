@@ -40,6 +40,7 @@ COMMANDS += [
     ["verify"],
     ["doctor"],
     ["parity"],
+    ["export"],
     ["grade"],
 ]
 

@@ -85,7 +85,7 @@ def test_refusals(refused, monkeypatch):
     assert "backend.precision must be 'float32' with the backend 'numpy'; got 'bf16'" in line
     assert "set backend.name=torch" in line
     assert "--resume takes no other settings" in refused(2, "train", "--resume", "x", *TORCH)
-    assert "no such configuration file" in refused(3, "train", "--from", "nowhere")
+    assert "is not a run directory" in refused(1, "train", "--from", "nowhere")
     monkeypatch.setattr(twin.functional, "find_spec", lambda name: None)
     line = refused(3, "train", *SMALL, *TORCH)
     assert "the backend 'torch': PyTorch is not installed. Install it with: pip install" in line

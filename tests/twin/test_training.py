@@ -8,6 +8,8 @@ import pytest
 from chainrule import twin as room
 from chainrule.errors import ConfigError, DataMissingError, DivergedError, RunError
 from chainrule.models import FunctionModel, Sequential, two_layer
+from chainrule.optim import make_schedule
+from chainrule.records import Checkpoint
 from chainrule.report import make_report
 from chainrule.training import (
     Arrays,
@@ -191,6 +193,36 @@ def test_short_types_learn_much_the_same(tmp_path, precision):
     expected = full.history.series("val_loss")
     assert short.history.series("val_loss") == pytest.approx(expected, abs=0.05)
     assert all(value.dtype == np.float32 for value in short.model.params.values())
+
+
+class TestLossScale:
+    """Of fp16, whose small gradients would vanish and whose large ones overflow."""
+
+    def learner(self, scale=1.0):
+        model = two_layer(3, hidden=4)
+        model.init(np.random.default_rng(0), (5,), "glorot")
+        config = config_of("torch", "backend.precision=fp16", "lr=0.1")
+        schedule = make_schedule("constant", 0.1, 10, 10)
+        made = learner.TorchLearner(model, config, schedule, np.random.default_rng(0))
+        x = torch.full((6, 5), scale)
+        return made, x, torch.tensor([0, 1, 2, 0, 1, 2])
+
+    def test_a_step_that_overflows_is_skipped(self):
+        made, x, y = self.learner(scale=1000.0)
+        before, _ = made.network.to_numpy()
+        scale = made._scaler.get_scale()
+        made.step(x, y, 0, [], False)
+        after, _ = made.network.to_numpy()
+        assert all((before[key] == after[key]).all() for key in before)
+        assert made._scaler.get_scale() < scale
+
+    def test_it_is_part_of_the_state(self):
+        made, x, y = self.learner(scale=1000.0)
+        made.step(x, y, 0, [], False)
+        other = self.learner()[0]
+        assert other._scaler.get_scale() != made._scaler.get_scale()
+        other.restore(Checkpoint(*made.state()))
+        assert other._scaler.get_scale() == made._scaler.get_scale()
 
 
 def test_what_is_compiled_is_what_is_trained(tmp_path, monkeypatch):

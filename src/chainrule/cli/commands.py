@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.cli.descend import DESCEND
 from chainrule.cli.explain import EXPLAIN
+from chainrule.cli.export import EXPORT
 from chainrule.cli.grade import GRADE
 from chainrule.cli.parity import PARITY
 from chainrule.cli.parser import Command, argument, choice
@@ -337,6 +338,7 @@ COMMANDS = (
             JSON,
         ),
     ),
+    EXPORT,
     EXPLAIN,
     Command(
         "data list",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.cli.parser import argument, choice
@@ -103,6 +102,7 @@ def configuration(command: str, options: Namespace) -> Config:
     ConfigError
         If there is no network, or a word is not understood.
     """
+    from chainrule.records import RunDirectory
     from chainrule.training import Config, load_config
 
     words = [word for word in [options.model, *options.settings] if word is not None]
@@ -117,7 +117,7 @@ def configuration(command: str, options: Namespace) -> Config:
             )
     start, source = vars(options).get("start"), options.config
     if source is None and start is not None:
-        source = Path(start, "config.toml")
+        source = RunDirectory(start).path / "config.toml"
     if not named and source is None and not any(w.startswith("model.") for w in words):
         raise ConfigError(f"{command}: MODEL must be given. It may be {MODEL}.")
     given: dict[str, Any] = {

@@ -7,6 +7,7 @@ rates. Dropout draws from PyTorch's generators, whose state each checkpoint has.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -206,7 +207,7 @@ class TorchLearner:
             _Examples(train, change),
             batch_sampler=_Order(order),  # type: ignore[arg-type]
             collate_fn=_as_it_is,
-            generator=torch.Generator(),  # else it draws from the one that dropout uses
+            generator=None,
         )
         return iter(loader)
 
@@ -255,7 +256,9 @@ class TorchLearner:
         layers = self._activations(images) if statistics else {}
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        self._plan.step()
+        with warnings.catch_warnings():  # a first step that fp16 skipped is no mistake of order
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            self._plan.step()
         self._average()
         new = self.network.to_numpy()[0] if statistics else {}
         return Update(

@@ -370,7 +370,7 @@ EDITS: dict[str, list[Edit]] = {
         ("dout.copy()", "dout.astype(int)", "integer_truncation"),
         ("dout.copy()", "dout", "modifies_input"),
         ("dout.copy()", "x.copy()", "upstream_ignored"),
-        ("dx[x <= 0] = 0", "dx[x <= 0] = -1", ""),
+        ("dx[x <= 0] = 0", "dx[x <= 0] = -1", "mask_wrong_tensor"),
         ("dx[x <= 0] = 0", "dx[x <= 0] *= -1", "mask_wrong_tensor"),
     ],
     "affine_relu": [

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,10 +47,6 @@ class Result:
     detected: bool
     codes: list[str]
     verdict: str
-
-    def record(self) -> dict[str, Any]:
-        """For a JSON file."""
-        return asdict(self)
 
 
 def gradients(
@@ -161,7 +156,17 @@ def rates(results: Iterable[Result]) -> dict[str, Any]:
     def share(part: int, whole: int) -> float:
         return part / whole if whole else float("nan")
 
-    count = functools.partial(sum)
+    def count(flags: Iterable[bool]) -> int:
+        return sum(flags)
+
+    layers = sorted({r.layer for r in named})
+    by_layer = [
+        share(
+            count(r.verdict == "right" for r in named if r.layer == layer),
+            count(r.layer == layer for r in named),
+        )
+        for layer in layers
+    ]
     return {
         "mutants": len(kept),
         "detected": count(r.detected for r in kept),
@@ -171,6 +176,10 @@ def rates(results: Iterable[Result]) -> dict[str, Any]:
         "wrong": count(r.verdict == "wrong" for r in named),
         "not_recognised": count(r.verdict == "not recognised" for r in named),
         "right_cause": share(count(r.verdict == "right" for r in named), len(named)),
+        "right_but_only_where": count(
+            r.verdict == "right" and r.codes[0] == "wrong_derivative" for r in named
+        ),
+        "right_cause_mean_of_layers": float(np.mean(by_layer)) if by_layer else float("nan"),
         "without_a_name": len(nameless),
         "honest": count(r.verdict == "honest" for r in nameless),
         "guessed": count(r.verdict == "guessed" for r in nameless),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import itertools
 import re
 import types
 from collections import Counter
@@ -59,20 +60,21 @@ def split(name: str) -> str:
     return "held out" if hashlib.sha256(first.encode()).digest()[0] % 2 else "development"
 
 
-def mutants() -> Iterator[Mutant]:
-    """All mutants of all reference backwards."""
+def mutants(every: int = 1) -> Iterator[Mutant]:
+    """All mutants of all reference backwards, or one in so many of each function."""
     tree = ast.parse(SOURCE)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     targets = [(f"{name}_backward", (name,)) for name in PAIRS]
     for function, layers in [*targets, *HELPERS.items()]:
-        for change, labels, mutated in _changes(functions[function]):
+        changes = itertools.islice(_changes(functions[function]), 0, None, every)
+        for change, labels, mutated in changes:
             for layer in layers:
                 yield Mutant(
                     f"{layer}: {function}: {change}",
                     layer,
                     getattr(reference, f"{layer}_forward"),
                     _compiled(tree, mutated, layer),
-                    frozenset(labels(layer) if callable(labels) else labels),
+                    frozenset(labels),
                 )
 
 
@@ -322,9 +324,9 @@ def _leaky(operator: str, line: str, before: str, after: str) -> set[str] | None
 
 def _smooth(operator: str, line: str, before: str, after: str) -> set[str] | None:
     """Of sigmoid, tanh, GELU and SiLU: terms, factors and constants of the derivative."""
-    wrong = {"wrong_term", "wrong_constant", "missing_factor"}
+    wrong = {"wrong_term", "wrong_constant", "missing_factor", "wrong_derivative"}
     if operator == "input":
-        return {"input_for_output"}
+        return {"input_for_output", "wrong_derivative"}
     if operator in ("ones", "sign", "double"):
         return None
     if not line.startswith("dx"):
@@ -336,6 +338,7 @@ def _smooth(operator: str, line: str, before: str, after: str) -> set[str] | Non
         "keep left of Mult": {"local_missing"} if two_factors else {"missing_factor"},
         "keep right of Mult": {"upstream_ignored", *(set() if two_factors else wrong)},
         "swap Mult Add": {"upstream_added"} if two_factors else set(),
+        "swap Mult Div": {"wrong_derivative"},
     }.get(operator, set())
 
 
@@ -345,6 +348,8 @@ def line_value(line: str) -> str:
 
 
 def _cross_entropy(operator: str, line: str, before: str, after: str) -> set[str] | None:
+    if line.startswith("dx") and operator == "swap Mult Div":
+        return {"missing_mean", "factor"}
     if line.startswith("dscores[n] -="):  # overwriting loses p as well
         return {"label_smoothing"} | ({"softmax_correction"} if operator == "overwrite" else set())
     if line.startswith("dscores[n, y[n]]"):
@@ -365,6 +370,10 @@ def _cross_entropy(operator: str, line: str, before: str, after: str) -> set[str
 
 
 def _hinge(operator: str, line: str, before: str, after: str) -> set[str] | None:
+    if not line and operator == "constant":  # the head of a loop: it ends too early
+        return {"window_offset", "missing_term"}
+    if line.startswith("dx") and operator == "swap Mult Div":
+        return {"missing_mean", "factor"}
     if line.startswith("if "):
         if operator == "boundary":
             return {"mask_boundary"}
@@ -413,6 +422,8 @@ def _product(operator: str) -> set[str]:
 
 
 def _avg_or_max(operator: str, line: str, before: str, after: str) -> set[str] | None:
+    if not line and operator == "constant":  # the head of a loop: it ends too early
+        return {"window_offset", "missing_term"}
     if line.startswith("dpadded[") and operator == "overwrite":
         return {"overwritten"}
     if line.startswith("dpadded[") and operator == "flip":
@@ -451,6 +462,8 @@ def _normalise(operator: str, line: str, before: str, after: str) -> set[str] | 
     if line.startswith("dx:"):
         value = line_value(line)
         if before == value:
+            if operator == "keep right of Mult":
+                return {"upstream_ignored"}
             return {"missing_factor", "extra_factor"} if operator != "swap Mult Add" else set()
         if operator == "ones":
             return {"wrong_term"}
@@ -471,7 +484,10 @@ def _norm_layer(operator: str, line: str, before: str, after: str) -> set[str] |
             return None
         return {"keep left of Mult": {"missing_factor"}, "keep right of Mult": {"upstream_ignored"},
                 # normalised x adds up to 0, so a sum of the two is the bias gradient
-                "swap Mult Add": {"upstream_added", "missing_factor"}}.get(operator, set())  # fmt: skip
+                "swap Mult Add": {"upstream_added", "missing_factor"},
+                }.get(operator, set())  # fmt: skip
+    if "weight" in before and operator == "swap Mult Add":  # a constant leaves through the mean
+        return {"missing_factor", "upstream_added"}
     if "weight" in before and "sum" not in before:
         return {"keep left of Mult": {"missing_factor"}, "keep right of Mult": {"upstream_ignored"},
                 "swap Mult Div": {"missing_factor"}}.get(operator, set())  # fmt: skip
@@ -498,7 +514,9 @@ def _linear(operator: str, line: str, before: str, after: str) -> set[str] | Non
 
 
 def _positions(operator: str, line: str, before: str, after: str) -> set[str] | None:
-    return None if operator in ("sign", "double") else {"window_offset"}
+    if operator in ("sign", "double"):
+        return None
+    return {"window_offset", "zero"} if after in ("top", "left") else {"window_offset"}
 
 
 def _crop(operator: str, line: str, before: str, after: str) -> set[str] | None:

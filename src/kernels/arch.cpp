@@ -4,6 +4,7 @@
 #include "norm.hpp"
 #include "pointwise.hpp"
 #include "pool.hpp"
+#include "regression.hpp"
 #include "table.hpp"
 #include "update.hpp"
 #include "winograd.hpp"

@@ -1,5 +1,5 @@
-// Element by element: ReLU and the bias in front of it; and what the other kernels share: vectors
-// that end within an array, shuffles, sums in float64.
+// Element by element: ReLU and the bias in front of it; and what the other kernels share: sums in
+// float64, loops in chunks.
 #pragma once
 
 #include "runtime.hpp"
@@ -15,62 +15,6 @@ namespace {
 
 using chainrule::parallel;
 using chainrule::scratch_of;
-
-// ---- parts of vectors -----------------------------------------------------------------------
-
-template <class T>
-CR_INLINE Vec<T> load_part(const T* from, int64_t count, T fill = T(0)) {
-  if (count >= lanes<T>) return load(from);
-  T part[lanes<T>];
-  for (int i = 0; i < lanes<T>; ++i) part[i] = fill;
-  if (count > 0) std::memcpy(part, from, static_cast<size_t>(count) * sizeof(T));
-  return load(part);
-}
-
-template <class T>
-CR_INLINE void store_part(T* to, Vec<T> value, int64_t count) {
-  if (count >= lanes<T>) {
-    store(to, value);
-  } else if (count > 0) {
-    T part[lanes<T>];
-    store(part, value);
-    std::memcpy(to, part, static_cast<size_t>(count) * sizeof(T));
-  }
-}
-
-// ---- shuffles -------------------------------------------------------------------------------
-
-template <int... I>
-struct Indices {};
-template <int N, int... I>
-struct CountTo : CountTo<N - 1, N - 1, I...> {};
-template <int... I>
-struct CountTo<0, I...> {
-  typedef Indices<I...> type;
-};
-
-template <class Map, class T, int... I>
-CR_INLINE Vec<T> shuffle_lanes(Vec<T> a, Vec<T> b, Indices<I...>) {
-  return __builtin_shufflevector(a, b, Map::at(I)...);
-}
-template <class Map, class T>
-CR_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
-  return shuffle_lanes<Map, T>(a, b, typename CountTo<lanes<T>>::type());
-}
-
-// Of the 2L lanes of (a, b), the first (second) of every two runs of B.
-template <int B, bool second>
-struct Apart {
-  static constexpr int at(int i) { return i / B * 2 * B + i % B + (second ? B : 0); }
-};
-// Runs of B in turn from a and b: the first (last) L lanes of 2L.
-template <class T, int B, bool last>
-struct Together {
-  static constexpr int at(int i) {
-    const int to = i + (last ? lanes<T> : 0), run = to / (2 * B), rest = to % (2 * B);
-    return rest < B ? run * B + rest : lanes<T> + run * B + rest - B;
-  }
-};
 
 // ---- sums in float64 ------------------------------------------------------------------------
 

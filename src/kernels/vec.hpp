@@ -52,4 +52,75 @@ constexpr int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+// ---- parts of vectors -----------------------------------------------------------------------
+
+template <class T>
+CR_INLINE Vec<T> load_part(const T* from, int64_t count, T fill = T(0)) {
+  if (count >= lanes<T>) return load(from);
+  T part[lanes<T>];
+  for (int i = 0; i < lanes<T>; ++i) part[i] = fill;
+  if (count > 0) std::memcpy(part, from, static_cast<size_t>(count) * sizeof(T));
+  return load(part);
+}
+
+template <class T>
+CR_INLINE void store_part(T* to, Vec<T> value, int64_t count) {
+  if (count >= lanes<T>) {
+    store(to, value);
+  } else if (count > 0) {
+    T part[lanes<T>];
+    store(part, value);
+    std::memcpy(to, part, static_cast<size_t>(count) * sizeof(T));
+  }
+}
+
+// ---- shuffles -------------------------------------------------------------------------------
+
+template <int... I>
+struct Indices {};
+template <int N, int... I>
+struct CountTo : CountTo<N - 1, N - 1, I...> {};
+template <int... I>
+struct CountTo<0, I...> {
+  typedef Indices<I...> type;
+};
+
+template <class Map, class T, int... I>
+CR_INLINE Vec<T> shuffle_lanes(Vec<T> a, Vec<T> b, Indices<I...>) {
+  return __builtin_shufflevector(a, b, Map::at(I)...);
+}
+template <class Map, class T>
+CR_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
+  return shuffle_lanes<Map, T>(a, b, typename CountTo<lanes<T>>::type());
+}
+
+// Of the 2L lanes of (a, b), the first (second) of every two runs of B.
+template <int B, bool second>
+struct Apart {
+  static constexpr int at(int i) { return i / B * 2 * B + i % B + (second ? B : 0); }
+};
+// Runs of B in turn from a and b: the first (last) L lanes of 2L.
+template <class T, int B, bool last>
+struct Together {
+  static constexpr int at(int i) {
+    const int to = i + (last ? lanes<T> : 0), run = to / (2 * B), rest = to % (2 * B);
+    return rest < B ? run * B + rest : lanes<T> + run * B + rest - B;
+  }
+};
+
+// out[j stride + i] = a[i][j], L x L; a is used up
+template <class T>
+CR_INLINE void transpose_square(Vec<T> (&a)[lanes<T>], T* out, int64_t stride) {
+  constexpr int L = lanes<T>;
+  Vec<T> b[L];
+  CR_UNROLL for (int stage = 1; stage < L; stage *= 2) {  // a perfect shuffle each
+    CR_UNROLL for (int i = 0; i < L / 2; ++i) {
+      b[2 * i] = shuffle<Together<T, 1, false>, T>(a[i], a[i + L / 2]);
+      b[2 * i + 1] = shuffle<Together<T, 1, true>, T>(a[i], a[i + L / 2]);
+    }
+    CR_UNROLL for (int i = 0; i < L; ++i) a[i] = b[i];
+  }
+  CR_UNROLL for (int j = 0; j < L; ++j) store(out + j * stride, a[j]);
+}
+
 }  // namespace

@@ -19,7 +19,7 @@
 // whether all numbers are of moderate size.
 #pragma once
 
-#include "conv.hpp"
+#include "conv_backward.hpp"
 
 namespace {
 
@@ -31,17 +31,24 @@ constexpr int64_t kGradientTiles = 128;
 struct Tiling {
   int64_t c, f, oh, ow;   // channels in and out, output size
   int64_t th, tw, tiles;  // 2x2 tiles of an image
-  Split split;            // its copy, split into even and odd rows and columns
+  Split split;            // its padded copy
 };
 
 inline Tiling make_tiling(int64_t c, int64_t h, int64_t w, int64_t f, int64_t oh, int64_t ow,
                           int64_t top, int64_t left) {
-  Tiling t{c, f, oh, ow, (oh + 1) / 2, (ow + 1) / 2, 0, Split{c, h, w, 2, 2, top, left, 0, 0, 0}};
+  Tiling t{c, f, oh, ow, (oh + 1) / 2, (ow + 1) / 2, 0, Split{c, h, w, 1, 1, top, left, 0, 0, 0}};
   t.tiles = t.th * t.tw;
-  t.split.rows = t.th + 1;
-  t.split.cols = t.tw + 1;
+  t.split.rows = 2 * t.th + 2;
+  t.split.cols = 2 * t.tw + 2;
   t.split.plane = t.split.rows * t.split.cols;
   return t;
+}
+
+// Elements between the places of (count, width) numbers each: not a power of two, which would put
+// all places into the same few lines of a cache, and with room to write over the end.
+template <class T>
+constexpr int64_t places_apart(int64_t count, int64_t width) {
+  return count * width + lanes<T> + 64 / int64_t(sizeof(T));
 }
 
 struct TileRun {  // tiles side by side: image, row and column of the first, how many, where to
@@ -62,82 +69,68 @@ inline int64_t tile_runs(const Tiling& t, int64_t first, int64_t count, TileRun*
   return runs;
 }
 
+// B' d B of N tiles side by side, or of fewer: the rest is overwritten later. Columns 2 j and
+// 2 j + 1 are taken apart only after the rows have been combined.
 template <class T, int N>
-void gather_tiles(const T* copies, int64_t apart, const int64_t* offset, int64_t cols,
-                  const TileRun* run, int64_t runs, T* out, int64_t width) {
-  using Chunk = typename ChunkOf<T, N>::type;
-  for (int64_t q = 0; q < kPlaces; ++q)
-    for (int64_t r = 0; r < runs; ++r) {
-      const T* from = copies + run[r].image * apart + offset[q] + run[r].i * cols + run[r].j;
-      T* to = out + q * width + run[r].to;
-      for (int64_t v = 0; v < run[r].count; v += N)  // may run over; what follows is written later
-        *reinterpret_cast<Chunk*>(to + v) = *reinterpret_cast<const Chunk*>(from + v);
-    }
-}
-
-template <class T>
-CR_INLINE void input_transform(const T* const (&from)[kPlaces], T* to, int64_t place_apart) {
-  Vec<T> d[4][4], t[4][4];
-  CR_UNROLL for (int r = 0; r < 4; ++r)
-    CR_UNROLL for (int s = 0; s < 4; ++s) d[r][s] = load(from[4 * r + s]);
+CR_INLINE void input_transform(const T* from, int64_t cols, T* to, int64_t place_apart) {
+  using Vector = typename Shuffle<T, N>::Vector;
+  const Shuffle<T, N> in;
+  Vector t[4][4];
   CR_UNROLL for (int s = 0; s < 4; ++s) {
-    t[0][s] = d[0][s] - d[2][s];
-    t[1][s] = d[1][s] + d[2][s];
-    t[2][s] = d[2][s] - d[1][s];
-    t[3][s] = d[1][s] - d[3][s];
+    const T* at = from + s / 2 * 2 + s % 2 * N;  // columns 0, N, 2, N + 2
+    Vector d[4];
+    CR_UNROLL for (int r = 0; r < 4; ++r) d[r] = *reinterpret_cast<const Vector*>(at + r * cols);
+    t[0][s] = d[0] - d[2];
+    t[1][s] = d[1] + d[2];
+    t[2][s] = d[2] - d[1];
+    t[3][s] = d[1] - d[3];
   }
   CR_UNROLL for (int r = 0; r < 4; ++r) {
-    store(to + (4 * r + 0) * place_apart, t[r][0] - t[r][2]);
-    store(to + (4 * r + 1) * place_apart, t[r][1] + t[r][2]);
-    store(to + (4 * r + 2) * place_apart, t[r][2] - t[r][1]);
-    store(to + (4 * r + 3) * place_apart, t[r][1] - t[r][3]);
+    const Vector a = __builtin_shuffle(t[r][0], t[r][1], in.even);
+    const Vector b = __builtin_shuffle(t[r][0], t[r][1], in.odd);
+    const Vector c = __builtin_shuffle(t[r][2], t[r][3], in.even);
+    const Vector d = __builtin_shuffle(t[r][2], t[r][3], in.odd);
+    const Vector out[4] = {a - c, b + c, c - b, b - d};
+    CR_UNROLL for (int s = 0; s < 4; ++s)
+      *reinterpret_cast<Vector*>(to + (4 * r + s) * place_apart) = out[s];
   }
+}
+
+template <class T, int N>
+void transform_runs(const Tiling& t, const T* copies, int64_t apart, const TileRun* run,
+                    int64_t runs, T* out, int64_t width) {
+  for (int64_t c = 0; c < t.c; ++c)
+    for (int64_t r = 0; r < runs; ++r) {
+      const T* from = copies + run[r].image * apart + c * t.split.plane +
+                      2 * (run[r].i * t.split.cols + run[r].j);
+      for (int64_t v = 0; v < run[r].count; v += N)
+        input_transform<T, N>(from + 2 * v, t.split.cols, out + c * width + run[r].to + v,
+                              places_apart<T>(t.c, width));
+    }
 }
 
 // B' d B of `count` tiles from `first` on: out[place][c][width].
 template <class T>
 void transform_tiles(const Tiling& t, const T* copies, int64_t apart, int64_t first,
                      int64_t count, T* out, int64_t width) {
-  constexpr int64_t L = lanes<T>;
+  constexpr int L = lanes<T>;
   TileRun run[kGradientTiles];
   const int64_t runs = tile_runs(t, first, count, run);
-  const int64_t place_apart = t.c * width, cols = t.split.cols;
-  const bool direct = t.tw % L == 0 && first % L == 0;
-  T* gathered = scratch_of<T>(kPanel, kPlaces * width + kPad);
-  for (int64_t c = 0; c < t.c; ++c) {
-    int64_t offset[kPlaces];
-    for (int r = 0; r < 4; ++r)
-      for (int s = 0; s < 4; ++s)
-        offset[4 * r + s] = ((c * 2 + r % 2) * 2 + s % 2) * t.split.plane + r / 2 * cols + s / 2;
-    if (!direct) {
-      if (t.tw <= 4)
-        gather_tiles<T, 4>(copies, apart, offset, cols, run, runs, gathered, width);
-      else if (t.tw <= 8)
-        gather_tiles<T, 8>(copies, apart, offset, cols, run, runs, gathered, width);
-      else
-        gather_tiles<T, 16>(copies, apart, offset, cols, run, runs, gathered, width);
-    }
-    int64_t r = 0;
-    for (int64_t v = 0; v < count; v += L) {
-      const T* from[kPlaces];
-      if (direct) {
-        while (run[r].to + run[r].count <= v) ++r;
-        const T* base = copies + run[r].image * apart + run[r].i * cols + run[r].j + v - run[r].to;
-        CR_UNROLL for (int q = 0; q < kPlaces; ++q) from[q] = base + offset[q];
-      } else {
-        CR_UNROLL for (int q = 0; q < kPlaces; ++q) from[q] = gathered + q * width + v;
-      }
-      input_transform<T>(from, out + c * width + v, place_apart);
-    }
-  }
+  if (t.tw <= 4 && L > 4)
+    transform_runs<T, 4>(t, copies, apart, run, runs, out, width);
+  else if (t.tw <= 8 && L > 8)
+    transform_runs<T, 8>(t, copies, apart, run, runs, out, width);
+  else
+    transform_runs<T, L>(t, copies, apart, run, runs, out, width);
 }
 
 // G g G' of each filter pair: out[place], packed for tiles of filters over c taps. `turned`: the
 // filters of dx, weight[f][c] read as [c][f] and turned by half a circle.
 template <class T>
-void transform_weights(const T* weight, int64_t f, int64_t c, bool turned, T* plain, T* packed) {
+void transform_weights(const T* weight, int64_t f, int64_t c, bool turned, T* plain, T* packed,
+                       int threads) {
   const int64_t size = f * c;
-  for (int64_t i = 0; i < f; ++i)
+  auto filter = [=](int64_t i) {
     for (int64_t j = 0; j < c; ++j) {
       const T* g = turned ? weight + (j * f + i) * 9 : weight + (i * c + j) * 9;
       T h[4][3];
@@ -158,8 +151,12 @@ void transform_weights(const T* weight, int64_t f, int64_t c, bool turned, T* pl
         to[(4 * r + 3) * size] = d;
       }
     }
-  for (int q = 0; q < kPlaces; ++q)
+  };
+  parallel(f, threads, filter);
+  auto place = [=](int64_t q) {
     pack_weights(plain + q * size, f, c, kTileFilters, packed + q * size);
+  };
+  parallel(kPlaces, threads, place);
 }
 
 template <class T, int N>
@@ -201,7 +198,7 @@ void output_tiles(const Tiling& t, const T* products, int64_t width, int64_t fir
   constexpr int64_t L = lanes<T>;
   TileRun run[kGradientTiles];
   const int64_t runs = tile_runs(t, first, count, run);
-  const int64_t place_apart = t.f * width, plane = t.oh * t.ow;
+  const int64_t place_apart = places_apart<T>(t.f, width), plane = t.oh * t.ow;
   const Shuffle<T> to;
   for (int64_t f = 0; f < t.f; ++f) {
     T rows[2][2 * (kGradientTiles + 16)];
@@ -243,8 +240,9 @@ void winograd_images(const Tiling& t, const T* copies, int64_t apart, int64_t im
   constexpr int64_t L = lanes<T>;
   const int64_t width = kForwardTiles, most = kTileFilters;
   const int64_t blocks = (t.f + most - 1) / most;
-  T* inputs = scratch_of<T>(kTransposed, kPlaces * t.c * width + kPad);
-  T* products = scratch_of<T>(kProducts, kPlaces * t.f * width + kPad);
+  const int64_t in_apart = places_apart<T>(t.c, width), out_apart = places_apart<T>(t.f, width);
+  T* inputs = scratch_of<T>(kTransposed, kPlaces * in_apart + kPad);
+  T* products = scratch_of<T>(kProducts, kPlaces * out_apart + kPad);
   int64_t* linear = scratch_of<int64_t>(kOffsets, t.c);
   for (int64_t c = 0; c < t.c; ++c) linear[c] = c * width;
   for (int64_t first = 0; first < images * t.tiles; first += width) {
@@ -254,11 +252,11 @@ void winograd_images(const Tiling& t, const T* copies, int64_t apart, int64_t im
       for (int64_t b = 0; b < blocks; ++b) {
         const Block block = filter_block(t.f, most, b);
         const T* w = weight + q * t.f * t.c + block.first * t.c;
-        T* out = products + (q * t.f + block.first) * width;
+        T* out = products + q * out_apart + block.first * width;
         int64_t start[kTilePixels];
         for (int64_t v = 0; v < count; v += kTilePixels * L) {
           for (int i = 0; i < kTilePixels; ++i) start[i] = v + i * L;
-          const Tile<T> tile{inputs + q * t.c * width, linear, t.c, start};
+          const Tile<T> tile{inputs + q * in_apart, linear, t.c, start};
           plain_dispatch<T, kTilePixels, kTileFilters>(block.count, tile, w, nullptr, out + v,
                                                        width, kTilePixels * L, false);
         }
@@ -302,7 +300,7 @@ void winograd_forward(const Shape& s, const T* x, const T* weight, const T* bias
   work.unit = greatest<int64_t>(1, kForwardTiles / work.t.tiles);
   const int64_t size = kPlaces * s.f * s.c;
   T* memory = scratch_of<T>(kWeights, 2 * size + kPad);
-  transform_weights(weight, s.f, s.c, false, memory, memory + size);
+  transform_weights(weight, s.f, s.c, false, memory, memory + size, threads);
   work.weight = memory + size;
   parallel((s.n + work.unit - 1) / work.unit, threads, work);
 }
@@ -377,10 +375,11 @@ struct WinogradBackward {
                 T* sums) const {
     constexpr int64_t L = lanes<T>;
     const int64_t pixels = s.oh * s.ow;
-    T* inputs = scratch_of<T>(kTransposed, kPlaces * s.c * kGradientTiles + kPad);
-    T* gradients = scratch_of<T>(kProducts, kPlaces * kGradientTiles * width + kPad);
+    const int64_t in_apart = places_apart<T>(s.c, kGradientTiles);
+    const int64_t place_apart = places_apart<T>(width, kGradientTiles);
+    T* inputs = scratch_of<T>(kTransposed, kPlaces * in_apart + kPad);
+    T* gradients = scratch_of<T>(kProducts, kPlaces * place_apart + kPad);
     transform_tiles(t, copies, apart, first, count, inputs, kGradientTiles);
-    const int64_t place_apart = kGradientTiles * width;
     TileRun run[kGradientTiles];
     const int64_t runs = tile_runs(t, first, count, run);
     for (int64_t r = 0; r < runs; ++r)
@@ -391,7 +390,7 @@ struct WinogradBackward {
     for (int64_t q = 0; q < kPlaces; ++q)
       for (int64_t c = 0; c < s.c; c += kTileTaps) {
         const int64_t some = least<int64_t>(kTileTaps, s.c - c);
-        for (int64_t i = 0; i < some; ++i) offset[i] = (q * s.c + c + i) * kGradientTiles;
+        for (int64_t i = 0; i < some; ++i) offset[i] = q * in_apart + (c + i) * kGradientTiles;
         for (int64_t f = 0; f < width; f += 2 * L) {
           // one "image" of one row of tiles; blocks of filters are kGradientTiles apart
           const int64_t step = least(2 * L, width - f);
@@ -478,7 +477,7 @@ void winograd_backward(const Shape& s, const T* x, const T* weight, const T* dy,
   const int64_t size = kPlaces * s.f * s.c;
   const int64_t partial = work.groups * kPlaces * s.c * work.width;
   T* memory = scratch_of<T>(kWeights, 2 * size + partial + kPad);
-  if (dx) transform_weights(weight, s.c, s.f, true, memory, memory + size);
+  if (dx) transform_weights(weight, s.c, s.f, true, memory, memory + size, threads);
   work.weight = memory + size;
   work.partial = memory + 2 * size;
   double* bias_sums = scratch_of<double>(kBiasSums, work.groups * s.f);

@@ -239,7 +239,7 @@ def test_arguments_are_checked(method: Any) -> None:
     for x in (1j, "one", [object()]):
         with pytest.raises(DTypeError, match="x must be real numbers; got dtype"):
             numeric.jacobian(np.exp, x, method)
-    with pytest.raises(InputError, match="^(jacobian|richardson): x must be finite; got nan"):
+    with pytest.raises(InputError, match=r"^(jacobian|richardson): x must be finite; got nan"):
         numeric.jacobian(np.exp, [1.0, np.nan], method)
 
 

@@ -141,6 +141,15 @@ def test_arrays_are_broadcast():
     assert len(str(ascent).splitlines()) == 13
 
 
+@pytest.mark.parametrize("w", [-1e300, -800.0, -40.0, 40.0, 800.0, 1e300])
+def test_simulation_far_from_the_minimum(w):
+    """One of the two gradients is 0 there, and the other 1."""
+    trials = simulate_sgd_step(w, 0.5, 1000, np.random.default_rng(0))
+    expected = -0.25 if abs(w) < 1e9 else 0.0  # 1e300 - 0.5 is 1e300
+    assert trials.ascents == 0
+    assert trials.mean_change == pytest.approx(expected, abs=5 * 0.25 / math.sqrt(1000))
+
+
 def test_text_of_trials():
     text = str(simulate_sgd_step(0.0, 0.1, 10, np.random.default_rng(0)))
     assert "of them up   10, 1.0000" in text

@@ -299,6 +299,12 @@ def test_momentum_of_zero_and_a_rate_of_zero() -> None:
     np.testing.assert_array_equal(optim.adam(w, dw, {"learning_rate": 0.0})[0], w)
 
 
+def test_rmsprop_adds_epsilon_outside_the_root() -> None:
+    next_w, config = optim.rmsprop(np.zeros(1), np.full(1, 1e-5), {"learning_rate": 1.0})
+    np.testing.assert_allclose(config["cache"], 1e-12)
+    np.testing.assert_allclose(next_w, -1e-5 / (1e-6 + 1e-8))
+
+
 def test_numerical_gradients_change_the_array_they_are_given_and_put_it_back(capsys) -> None:
     params = {"W": np.array([1.0, 2.0])}
     found = gradient_check.eval_numerical_gradient(
@@ -489,6 +495,47 @@ def test_classifier_trainer(rng: np.random.Generator, capsys) -> None:
     assert "finished optimization. best validation accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("sample", [True, False])
+def test_classifier_trainer_s_steps(sample: bool) -> None:
+    """A constant gradient shows the velocity, and when the learning rate decays."""
+
+    def loss_function(X, model, y=None, reg=0.0):
+        if y is None:
+            return np.zeros((len(X), 2))
+        return float(model["w"][0]), {"w": np.ones(1)}
+
+    X, y = np.zeros((4, 1)), np.zeros(4, int)
+    options = {"learning_rate": 0.1, "momentum": 0.5, "learning_rate_decay": 0.5, "num_epochs": 4}
+    _, losses, train, _ = ClassifierTrainer().train(
+        X,
+        y,
+        X,
+        y,
+        {"w": np.zeros(1)},
+        loss_function,
+        sample_batches=sample,
+        batch_size=2,
+        **options,
+    )
+    w, velocity, rate, expected = 0.0, 0.0, 0.1, []
+    per_epoch = 2 if sample else 1
+    for step in range(4 * per_epoch):
+        expected.append(w)
+        velocity = 0.5 * velocity - rate
+        w += velocity
+        if (step + 1) % per_epoch == 0 and step > 0:
+            rate *= 0.5
+    np.testing.assert_allclose(losses, expected)
+    assert train == [1.0] * (5 if sample else 4)
+
+
+def test_initial_weights_are_the_course_s() -> None:
+    classifier = LinearSVM()
+    classifier.train(np.zeros((7, 4)), np.arange(7) % 3, num_iters=0)
+    expected = 0.001 * np.random.RandomState(0).randn(4, 3)
+    np.testing.assert_array_equal(classifier.W, expected)
+
+
 def test_the_two_layer_net_of_2016_learns(rng: np.random.Generator, capsys) -> None:
     X, y = blobs(rng)
     net = neural_net.TwoLayerNet(6, 20, 3, std=0.1)
@@ -496,6 +543,25 @@ def test_the_two_layer_net_of_2016_learns(rng: np.random.Generator, capsys) -> N
     assert np.mean(net.predict(X) == y) > 0.9
     assert len(history["val_acc_history"]) == 75
     assert capsys.readouterr().out.count("iteration") == 2
+
+
+def test_the_two_layer_net_of_2016_decays_its_rate(rng: np.random.Generator) -> None:
+    X, y = blobs(rng)
+    nets = []
+    for steps in (1, 5):
+        global_random().seed(1)
+        net = neural_net.TwoLayerNet(6, 4, 3)
+        net.train(X, y, X, y, learning_rate_decay=0.0, num_iters=steps, batch_size=60)
+        nets.append(net)
+    np.testing.assert_array_equal(nets[0].params["W1"], nets[1].params["W1"])
+
+
+def test_solver_draws_as_many_examples_as_it_is_told(rng: np.random.Generator) -> None:
+    net = TwoLayerNet(input_dim=6, hidden_dim=5, num_classes=3)
+    solver = Solver(net, make_data(rng), num_epochs=9, num_train_samples=1, verbose=False)
+    solver.train()
+    assert set(solver.train_acc_history) <= {0.0, 1.0}
+    assert len(set(solver.val_acc_history) - {0.0, 1.0}) > 0
 
 
 # --- nearest neighbours -----------------------------------------------------------------------
@@ -593,6 +659,10 @@ def test_color_histogram_is_that_of_matplotlib_s_hues(rng: np.random.Generator) 
         features.color_histogram_hsv(image, xmin=1)
     with pytest.raises(ShapeError, match=r"im must have shape \(H, W, 3\)"):
         features.color_histogram_hsv(image[..., 0])
+    large = image.repeat(3, 0).repeat(3, 1)
+    grey = large @ [0.299, 0.587, 0.144]
+    np.testing.assert_allclose(features.rgb2gray(large), grey)
+    np.testing.assert_allclose(features.hog_feature(large), features.hog_feature(grey))
     assert features.hog_feature(image[..., 0].repeat(2, 0).repeat(2, 1)).shape == (36,)
 
 

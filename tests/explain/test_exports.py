@@ -140,8 +140,15 @@ def test_latex_rows_have_as_many_cells_as_columns(each):
 
 def test_names_cannot_leave_their_place_in_latex():
     text = explain("my_rate*x_2", my_rate=1, x_2=3).to_latex()
-    assert r"\texttt{my\_rate$\cdot$x\_2}" in text
+    assert r"\texttt{my\_rate*x\_2}" in text
     assert r"$\mathrm{my\_rate}$" in text
+
+
+def test_expressions_in_latex_read_as_they_were_written():
+    text = explain("θ = λ**2; f = max(θ, 2*λ)", λ=2).to_latex()
+    assert r"\texttt{$\theta$ = $\lambda$**2; f = max($\theta$, 2*$\lambda$)}" in text
+    assert r"adjoint $\cdot$ local" in text
+    assert text.isascii()  # what pdflatex sets without further packages
 
 
 def test_dot(course):

@@ -79,6 +79,8 @@ def test_latex_is_balanced_and_mathml_is_well_formed(text):
         ("1e-5*a", r"\left(1 \cdot 10^{-5}\right) \cdot a"),
         ("pi*a", r"\pi \cdot a"),
         ("θ", r"\theta"),
+        ("λ_1", r"\lambda_{1}"),
+        ("Δ*δ", r"\Delta \cdot \delta"),
     ],
 )
 def test_latex(text, latex):

@@ -54,6 +54,19 @@ def test_equals_the_direct_sum(name, pair, n, c, f, h, w, padding):
 
 
 @pytest.mark.parametrize("name", SETS)
+@given(n=st.integers(1, 5), h=st.integers(4, 19), w=st.integers(4, 35), padding=st.integers(0, 2))
+@settings(max_examples=25, deadline=None)
+def test_equals_the_direct_sum_in_float32(name, n, h, w, padding):
+    """Vectors are twice as long, so other sizes end inside of them."""
+    x, weight, bias = problem(np.random.default_rng(h * w), n, 17, 20, h, w, np.float32)
+    with kernels.use(name):
+        fast = run("conv2d", x, weight, bias, padding)
+        with kernels.winograd(False):
+            direct = run("conv2d", x, weight, bias, padding)
+    assert_close(fast, direct, 2e-6)
+
+
+@pytest.mark.parametrize("name", SETS)
 def test_it_is_really_used(name):
     """Its rounding differs from the direct sum's, so some bit does."""
     x, weight, bias = problem(np.random.default_rng(0), 4, 32, 32, 12, 12, np.float32)

@@ -75,6 +75,15 @@ class TestGap:
             assert high[1] - low[1] == pytest.approx(2 * point.standard_error)
         assert "stochastic steps, mean of 20 runs" in figure.get_suptitle()
 
+    def test_the_heading_fits(self) -> None:
+        study = convergence(load_problem("hinge_cancer"), [10], variant="stochastic", rng=rng())
+        figure = descent_figure(study)
+        figure.draw_without_rendering()
+        (heading,) = (text for text in figure.texts if "stochastic" in text.get_text())
+        extent = heading.get_window_extent()
+        assert 0 <= extent.x0 < extent.x1 <= figure.bbox.x1
+        assert extent.y1 <= figure.bbox.y1
+
     def test_gaps_of_zero_are_left_out(self, tmp_path: Path) -> None:
         study = convergence(load_problem("two_terms"), [1, 10])
         figure = descent_figure(study)

@@ -7,9 +7,11 @@ ends in `apply` of a rule, or in other functions that do.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from chainrule.autodiff.rules import linear, register, unbroadcast, written
 from chainrule.autodiff.tracing import (
@@ -25,12 +27,17 @@ from chainrule.autodiff.tracing import (
 from chainrule.autodiff.trees import flatten
 from chainrule.errors import NoRuleError
 
-__all__ = ["as_array", "plain", "refuse"]
+__all__ = ["as_array", "axis_of", "plain", "refuse"]
 
 
 def as_array(x: Any) -> Any:
     """Return what has a shape and can be indexed: a tracer as it is, anything else as an array."""
     return x if isinstance(x, Tracer) else np.asarray(x)
+
+
+def axis_of(axis: int, ndim: int) -> int:
+    """Return an axis as a number from 0; what is out of bounds gives NumPy's error."""
+    return int(normalize_axis_index(axis, ndim))
 
 
 def plain(tree: Any) -> Any:
@@ -69,6 +76,8 @@ WHERE = Rule(
 def _where(condition: Any, /, *branches: Any) -> Any:
     if not branches:
         return np.where(primal(condition))
+    if len(branches) != 2:
+        raise ValueError("either both or neither of x and y should be given")  # as NumPy says it
     return apply(WHERE, branches, {"condition": primal(condition)})
 
 
@@ -103,7 +112,7 @@ def _nan_to_num(
 
 def _lower(m: Any, k: int) -> Any:
     """Where the lower triangle is, up to diagonal k."""
-    rows, columns = shape_of(m)[-2:]
+    rows, columns = (2 * shape_of(m))[-2:]  # a vector stands for the rows of a square
     return np.tri(rows, columns, k, dtype=bool)
 
 
@@ -216,6 +225,7 @@ METHODS["transpose"] = lambda a, *axes: _transpose(
 @register(np.swapaxes, method="swapaxes")
 def _swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     axes = list(range(len(shape_of(a))))
+    axis1, axis2 = axis_of(axis1, len(axes)), axis_of(axis2, len(axes))
     axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
     return np.transpose(a, axes)
 
@@ -372,10 +382,14 @@ def _rearrange(function: Callable[..., Any], array_first: bool = True) -> Callab
         return function(x, *args, **options) if array_first else function(*args, x, **options)
 
     rule = linear(function.__name__, value, pulled)
+    parameters = list(signature(function).parameters)
+    place = 0 if array_first else 1
 
     def rearrange(*args: Any, **options: Any) -> Any:
-        array, rest = (args[0], args[1:]) if array_first else (args[1], (args[0], *args[2:]))
-        return apply(rule, (array,), {"args": plain(rest), "options": plain(options)})
+        if parameters[place] in options:  # the array, and what stands before it, to their places
+            args = (*args, *(options.pop(name) for name in parameters[len(args) : place + 1]))
+        rest = (*args[:place], *args[place + 1 :])
+        return apply(rule, (args[place],), {"args": plain(rest), "options": plain(options)})
 
     return rearrange
 
@@ -444,7 +458,7 @@ def _concatenate(arrays: Sequence[Any], /, axis: int | None = 0) -> Any:
     arrays = [as_array(x) for x in arrays]
     if axis is None:
         arrays, axis = [np.ravel(x) for x in arrays], 0
-    sizes = tuple(shape_of(x)[axis] if shape_of(x) else 0 for x in arrays)
+    sizes = tuple(shape_of(x)[axis_of(axis, x.ndim)] if x.ndim else 0 for x in arrays)
     return apply(CONCATENATE, arrays, {"axis": axis, "sizes": sizes})
 
 
@@ -527,7 +541,7 @@ def _splitting(function: Callable[..., Any]) -> Callable[..., Any]:
     """np.split or np.array_split: which says how to divide a range divides the array."""
 
     def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-        axis %= len(shape_of(ary))
+        axis = axis_of(axis, len(shape_of(ary)))
         lead = (slice(None),) * axis
         parts = []
         for piece in function(np.arange(shape_of(ary)[axis]), indices_or_sections):

@@ -9,6 +9,7 @@ given.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,7 @@ def _pinv(a: Any, rcond: Any = None, hermitian: bool = False, **options: Any) ->
 
 @register(np.linalg.matrix_power)
 def _matrix_power(a: Any, n: int) -> Any:
+    n = index(n)
     if n < 0:
         a, n = np.linalg.inv(a), -n
     out = None

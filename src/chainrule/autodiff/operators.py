@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
 import numpy as np
 
-from chainrule.autodiff.tracing import Dual, Node, Tape, Tracer, new_level, primal, shape_of
+from chainrule.autodiff.tracing import (
+    NOTHING,
+    Dual,
+    Node,
+    Tape,
+    Tracer,
+    new_level,
+    primal,
+    shape_of,
+)
 from chainrule.autodiff.trees import flatten
-from chainrule.errors import DTypeError, InputError, ShapeError, explain
+from chainrule.errors import DTypeError, InputError, ShapeError, TracerError, explain
 
 __all__ = [
     "Trace",
@@ -29,6 +38,7 @@ Argnums = int | Sequence[int]
 _REAL = (Tracer, np.floating)  # tuples, as a union would be built anew at each call
 _ONE = np.float64(1)
 _SEVERAL = (tuple, list, range)
+_UNLIKE = (np.matrix, np.ma.MaskedArray)  # of which a function makes something else than of arrays
 
 
 def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
@@ -115,7 +125,7 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
     def differentiated(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         tape = Tape()
         arguments, inputs = _enter("grad", args, _chosen("grad", argnums, len(args)), tape)
-        out = f(*arguments, **kwargs)
+        out = _run(f, arguments, kwargs)
         if isinstance(out, Node) and out.level == tape.level:
             value = out.value
             _check_number(value)
@@ -184,7 +194,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     for leaf, direction in zip(leaves, directions, strict=True):
         value = _as_real("jvp", leaf)
         duals.append(Dual(level, value, _as_direction("jvp", "a tangent", direction, value)))
-    results, assemble = flatten(f(*rebuild(duals)))
+    results, assemble = flatten(_run(f, rebuild(duals)))
     values, pushed = [], []
     seen = {id(each) for dual in duals for each in (dual.value, dual.tangent)}
     for result in results:
@@ -234,7 +244,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     """
     tape = Tape()
     arguments, inputs = _enter("vjp", primals, range(len(primals)), tape)
-    results, assemble = flatten(f(*arguments))
+    results, assemble = flatten(_run(f, arguments))
     mine = [r if isinstance(r, Node) and r.level == tape.level else None for r in results]
     values = [result if m is None else m.value for result, m in zip(results, mine, strict=True)]
 
@@ -273,7 +283,8 @@ def jacobian(
     f : callable
         Returns an array of any shape, or a tuple, list or dict of arrays.
     argnums : int or sequence of int, default 0
-        By which positional arguments, numbers or arrays, to differentiate.
+        By which positional arguments to differentiate. Each may be a number, an array, or a
+        tuple, list or dict of such.
     mode : {"auto", "forward", "reverse"}, default "auto"
         One `jvp` for each element of the arguments, or one `vjp` for each element of the result;
         by default the fewer of the two, reverse if they are as many.
@@ -282,8 +293,8 @@ def jacobian(
     -------
     callable
         Takes what f takes and returns an array ``J[i..., j...] = d out[i...] / d x[j...]`` of
-        shape ``out.shape + x.shape``; a tuple of them if `argnums` is a sequence; in the structure
-        of the result of f if that is a tree.
+        shape ``out.shape + x.shape``; a tuple of them if `argnums` is a sequence. If the result
+        of f is a tree, in its structure, and within that in the structure of the argument.
 
     Raises
     ------
@@ -305,13 +316,17 @@ def jacobian(
 
     def differentiated(*args: Any, **kwargs: Any) -> Any:
         chosen = _chosen("jacobian", argnums, len(args))
-        inputs = [_as_real("jacobian", args[i]) for i in chosen]
+        leaves, rebuild = flatten([args[i] for i in chosen])
+        inputs = [_as_real("jacobian", leaf) for leaf in leaves]
 
         def inner(*values: Any) -> Any:
             arguments = list(args)
-            for i, value in zip(chosen, values, strict=True):
+            for i, value in zip(chosen, rebuild(values), strict=True):
                 arguments[i] = value
             return f(*arguments, **kwargs)
+
+        def as_given(block: Sequence[Any]) -> Any:
+            return _one_or_all(argnums, rebuild(block))
 
         if mode != "forward":
             out, pull_back = vjp(inner, *inputs)
@@ -319,11 +334,11 @@ def jacobian(
             size = sum(_size(result) for result in results)
             if mode == "reverse" or size <= sum(map(_size, inputs)):
                 blocks = _jacobian_rows(results, inputs, lambda seeds: pull_back(assemble(seeds)))
-                return assemble([_one_or_all(argnums, block) for block in blocks])
+                return assemble([as_given(block) for block in blocks])
         out, columns = _jacobian_columns(inner, inputs)
         results, assemble = flatten(out)
         blocks = _stack_columns(results, inputs, columns)
-        return assemble([_one_or_all(argnums, block) for block in blocks])
+        return assemble([as_given(block) for block in blocks])
 
     return differentiated
 
@@ -336,13 +351,15 @@ def hessian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     f : callable
         Returns one number.
     argnums : int or sequence of int, default 0
-        By which positional arguments, numbers or arrays, to differentiate.
+        By which positional arguments to differentiate. Each may be a number, an array, or a
+        tuple, list or dict of such.
 
     Returns
     -------
     callable
         Takes what f takes and returns ``H[i..., j...] = d2 f / d x[i...] d x[j...]``, an array of
-        shape ``x.shape + x.shape``; a tuple of tuples of such blocks if `argnums` is a sequence.
+        shape ``x.shape + x.shape``; a tuple of tuples of such blocks if `argnums` is a sequence,
+        and for a tree of arrays a tree of trees of them: ``H["w"]["b"]``.
 
     Examples
     --------
@@ -433,7 +450,7 @@ def trace(f: Callable[..., Any], *args: Any) -> Trace:
     """
     tape = Tape()
     arguments, inputs = _enter("trace", args, range(len(args)), tape)
-    results, _ = flatten(f(*arguments))
+    results, _ = flatten(_run(f, arguments))
     outputs = [
         result
         if isinstance(result, Node) and result.level == tape.level
@@ -444,6 +461,19 @@ def trace(f: Callable[..., Any], *args: Any) -> Trace:
 
 
 # --- entering and leaving -------------------------------------------------------------------
+
+
+def _run(f: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] = NOTHING) -> Any:
+    """Call f; say what NumPy means by "setting an array element with a sequence"."""
+    try:
+        return f(*args, **kwargs)
+    except ValueError as error:
+        if isinstance(error.__cause__, TracerError):
+            raise TracerError(
+                "autodiff: a traced value must not be written into an array; got y[...] = value. "
+                "Build the result with numpy.stack, numpy.concatenate or numpy.where instead."
+            ) from error
+        raise
 
 
 # For each differentiated argument the nodes of its leaves, and what puts others in their place.
@@ -458,7 +488,7 @@ def _chosen(where: str, argnums: Argnums, given: int) -> Sequence[int]:
     for i in chosen:
         if not (isinstance(i, int | np.integer) and -given <= i < given):
             rule = "name positional arguments that are given"
-            remedy = f"The function was called with {given}."
+            remedy = f"The function was called with {given or 'none'}."
             raise InputError(explain(where, "argnums", rule, repr(argnums), remedy))
     chosen = [int(i) % given for i in chosen]
     if len(chosen) > 1 and len(set(chosen)) < len(chosen):
@@ -512,6 +542,10 @@ def _settle(found: Any, value: Any, seen: set[int]) -> Any:
         return found
     dtype = value.dtype if hasattr(value, "dtype") else np.float64
     array = np.asarray(found)
+    if array.dtype.kind == "c" and np.dtype(dtype).kind != "c":
+        remedy = "Complex numbers have no rules."
+        rule = "have real values on the way from its arguments to its result"
+        raise DTypeError(explain("autodiff", "f", rule, array.dtype, remedy))
     if array.shape == () and not isinstance(primal(value), np.ndarray):
         return array.astype(dtype)[()]
     own = array.dtype == dtype and array.flags.owndata and array.flags.writeable
@@ -528,25 +562,28 @@ def _zeros_like(value: Any) -> Any:
     return zeros if isinstance(value, np.ndarray) else zeros[()]
 
 
-def _as_real(where: str, x: Any) -> Any:
+def _as_real(where: str, x: Any, name: str = "each argument") -> Any:
     """Return a leaf as it is differentiated: a float scalar, a float array or a tracer."""
     if isinstance(x, _REAL):
         return x
     if isinstance(x, float):
         return np.float64(x)
     array = np.asarray(x)
+    if isinstance(x, _UNLIKE):
+        remedy = "Take numpy.asarray of a matrix, and numpy.where for what is masked."
+        rule = "be real numbers or plain arrays of them"
+        raise DTypeError(explain(where, name, rule, type(x).__name__, remedy))
     if array.dtype.kind == "f":
         return array
     if array.dtype.kind in "iub":
         return array.astype(np.float64)[()]
-    raise DTypeError(
-        explain(where, "each argument", "be real numbers or arrays of them", f"{array.dtype}")
-    )
+    got = type(x).__name__ if array.dtype.kind == "O" else array.dtype
+    raise DTypeError(explain(where, name, "be real numbers or arrays of them", got))
 
 
 def _as_direction(where: str, name: str, direction: Any, value: Any) -> Any:
     """Check a tangent or cotangent against the value it belongs to, and take over its dtype."""
-    direction = _as_real(where, direction)
+    direction = _as_real(where, direction, name)
     if shape_of(direction) != shape_of(value):
         rule = f"have the shape of its value, {shape_of(value)}"
         raise ShapeError(explain(where, name, rule, shape_of(direction)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.autodiff.arrays import as_array, refuse
+from chainrule.autodiff.arrays import as_array, axis_of, refuse
 from chainrule.autodiff.rules import Ties, current_ties, linear, register, written
 from chainrule.autodiff.tracing import UFUNC_METHODS, Rule, Tracer, apply, primal, shape_of
 
@@ -26,7 +26,7 @@ def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
-    return tuple(int(i) % ndim for i in axes) if ndim else ()
+    return tuple(axis_of(i, ndim) for i in axes) if ndim else ()
 
 
 def _opened(g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
@@ -170,8 +170,10 @@ CUMPROD = Rule(
 @register(np.cumprod, method="cumprod")
 def _cumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     a = _cast(a, dtype)
-    if axis is None or len(shape_of(a)) < 2:
+    if axis is None:
         return apply(CUMPROD, (np.ravel(a),))
+    if len(shape_of(a)) == 1 and axis_of(axis, 1) == 0:
+        return apply(CUMPROD, (a,))
     return np.moveaxis(apply(CUMPROD, (np.moveaxis(a, axis, -1),)), -1, axis)
 
 
@@ -387,6 +389,8 @@ def _quantile(
     if method != "linear":
         raise refuse("numpy.quantile", f"method={method!r}", 'Use "linear".')
     levels = np.asarray(q, dtype=float)
+    if not np.all((levels >= 0) & (levels <= 1)):
+        raise ValueError("Quantiles must be in the range [0, 1]")  # as NumPy says it
     inner = np.sort(_last(a, axis), axis=-1)
     place = levels * (inner.shape[-1] - 1)
     low = np.floor(place).astype(int)
@@ -497,6 +501,8 @@ def _along(a: Any, axis: int, part: slice) -> Any:
 
 @register(np.diff)
 def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    if n < 0:
+        raise ValueError(f"order must be non-negative but got {n!r}")  # as NumPy says it
     ends = []
     for end in (prepend, append):
         if end is not None and shape_of(end) == ():

@@ -178,6 +178,15 @@ class Tracer:
             "result with numpy.where, numpy.concatenate or numpy.stack instead."
         )
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        _lost("a pickle")
+
+    def __copy__(self) -> Tracer:
+        return self  # it is never written into
+
+    def __deepcopy__(self, memo: Any) -> Tracer:
+        return self
+
     def __bool__(self) -> bool:
         return bool(primal(self))
 

@@ -191,12 +191,12 @@ def sgd_step_may_ascend(w: ArrayLike, eta: ArrayLike) -> Ascent:
 
 
 def simulate_sgd_step(w: float, eta: float, trials: int, rng: np.random.Generator) -> AscentTrials:
-    """Take one stochastic step from w, many times, with the terms as the course writes them.
+    """Take one stochastic step from w, many times, and look at f before and after.
 
     Parameters
     ----------
     w : float
-        Where each step begins, finite. Beyond about 30 in size the formulas lose their digits.
+        Where each step begins, finite. From about 1e8 in size the change of f drowns in rounding.
     eta : float
         Step size, positive.
     trials : int
@@ -223,14 +223,12 @@ def simulate_sgd_step(w: float, eta: float, trials: int, rng: np.random.Generato
     w, eta = check_number(where, "w", w, FINITE), check_number(where, "eta", eta, POSITIVE)
     trials = check_whole(where, "trials", trials, 2)
 
-    def s(w: np.ndarray) -> np.ndarray:
-        return np.asarray(1 / (1 + np.exp(-w)))
-
     def f(w: np.ndarray) -> np.ndarray:
-        return np.asarray(-np.log(1 - s(w)) - np.log(s(w)))
+        """-ln(1 - s(w)) - ln(s(w))."""
+        return np.asarray(np.logaddexp(0, w) + np.logaddexp(0, -w))
 
     before = np.full(trials, w)
-    gradient = np.where(rng.integers(2, size=trials) == 0, s(before), s(before) - 1)
+    gradient = np.where(rng.integers(2, size=trials) == 0, sigmoid(before), -sigmoid(-before))
     change = f(before - eta * gradient) - f(before)
     return AscentTrials(
         trials=trials,

@@ -14,7 +14,7 @@ import numpy as np
 from chainrule import __version__
 from chainrule.explain.grammar import Call
 from chainrule.explain.graph import Edge
-from chainrule.explain.notation import to_latex, to_text
+from chainrule.explain.notation import GREEK_LETTERS, to_latex, to_text
 from chainrule.explain.sweeps import COMPLEX_STEP, Pass
 from chainrule.explain.tables import Cell, Table, all_tables, format_value
 
@@ -242,7 +242,7 @@ def _latex_cell(cell: Cell) -> str:
         return rf"$\displaystyle {inside}$" if fraction else f"${inside}$"
     if re.fullmatch(r"[-\d.e+]+", cell):
         return f"${_number(cell)}$"
-    return _tex(cell)
+    return _tex(cell).replace(" * ", r" $\cdot$ ")  # a heading; code has its own signs
 
 
 def _number(text: str) -> str:
@@ -253,7 +253,8 @@ def _number(text: str) -> str:
 _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "_": r"\_", "%": r"\%", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
-    "→": r"$\to$", "∂": r"$\partial$", "…": r"\dots{}", "<": "$<$", ">": "$>$", "*": r"$\cdot$",
+    "→": r"$\to$", "∂": r"$\partial$", "…": r"\dots{}", "<": "$<$", ">": "$>$",
+    **{letter: f"${command}$" for letter, command in GREEK_LETTERS.items()},
 }  # fmt: skip
 
 

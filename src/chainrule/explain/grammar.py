@@ -42,6 +42,7 @@ _BINARY = {
     ast.Div: "divide",
     ast.Pow: "power",
 }
+_EXTREMA = ("maximum", "minimum")
 _FOREIGN = {
     ast.Attribute: "a dot between names. Write exp(x), not np.exp(x)",
     ast.Compare: "a comparison",
@@ -278,9 +279,10 @@ class _Reader:
             self._refuse(span, "arguments are written one after another, without names or *")
         operation = FUNCTIONS[name]
         arity = OPERATIONS[operation].arity
-        many = operation in ("maximum", "minimum") and len(node.args) > arity
+        many = operation in _EXTREMA and len(node.args) > arity
         if len(node.args) != arity and not many:
             wanted = "one argument" if arity == 1 else "two arguments"
+            wanted = "two or more arguments" if operation in _EXTREMA else wanted
             self._refuse(span, f"{name} takes {wanted}; got {len(node.args)}")
         arguments = [self._expression(each, depth + 1) for each in node.args]
         while len(arguments) > arity:  # max(a, b, c) is max(max(a, b), c)

@@ -15,6 +15,7 @@ from chainrule.explain.grammar import Call, Expression, Name, Number
 from chainrule.explain.operations import OPERATIONS
 
 __all__ = [
+    "GREEK_LETTERS",
     "PARTIAL",
     "format_number",
     "name_to_latex",
@@ -229,9 +230,8 @@ class _Latex(_Notation):
         if len(stem) > 1:
             upright = stem.replace("_", r"\_")
             stem = _GREEK.get(stem, rf"\mathrm{{{upright}}}")
-        elif not stem.isascii():
-            described = unicodedata.name(stem, "").lower().split()
-            stem = _GREEK.get(described[-1], stem) if described[:1] == ["greek"] else stem
+        else:
+            stem = GREEK_LETTERS.get(stem, stem)
         return f"{stem}_{{{index}}}" if index else stem
 
     def row(self, left: str, symbol: str, right: str) -> str:
@@ -268,6 +268,11 @@ class _Latex(_Notation):
         return named + self.brackets(", ".join(arguments))
 
 
+def _letter(name: str, case: str = "SMALL") -> str:
+    official = "LAMDA" if name == "lambda" else name.upper()
+    return unicodedata.lookup(f"GREEK {case} LETTER {official}")
+
+
 _GREEK = {
     name: rf"\{name}"
     for name in (
@@ -275,6 +280,22 @@ _GREEK = {
         *("lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi"),
         *("psi", "omega"),
     )
+}
+_CAPITALS = (
+    "gamma",
+    "delta",
+    "theta",
+    "lambda",
+    "xi",
+    "pi",
+    "sigma",
+    "upsilon",
+    "phi",
+    "psi",
+    "omega",
+)
+GREEK_LETTERS = {_letter(name): command for name, command in _GREEK.items()} | {
+    _letter(name, "CAPITAL"): rf"\{name.capitalize()}" for name in _CAPITALS
 }
 
 
@@ -297,9 +318,7 @@ class _Mathml(_Notation):
             return f"<mrow><mo>∂</mo>{rest}</mrow>"
         stem, index = _split(name)
         if stem in _GREEK:
-            stem = unicodedata.lookup(
-                f"GREEK SMALL LETTER {'LAMDA' if stem == 'lambda' else stem.upper()}"
-            )
+            stem = _letter(stem)
         text = f"<mi>{escape(stem)}</mi>"
         return f"<msub>{text}<mn>{index}</mn></msub>" if index else text
 

@@ -256,7 +256,6 @@ def blind_candidates(truth: Truth, wrong: Sequence[int]) -> Iterator[Candidate]:
         sign = "velocity_sign" if is_velocity else "sign"
         words = "the velocity enters" if is_velocity else f"the gradient by {name} comes"
         yield Candidate(sign, f"{words} with the wrong sign", {i: -gradient})
-        yield Candidate("zero", f"the gradient by {name} is zero", {i: np.zeros_like(gradient)})
         yield from _rearranged(name, i, gradient)
         yield from _truncated(name, i, gradient)
         for j in wrong:
@@ -401,7 +400,7 @@ def fits(
             for (code, words, _), c in zip(terms, found, strict=True)
             if abs(c - 1) > 1e-6
         ]
-        if wrong:
+        if wrong and (len(wrong) < len(terms) or len(terms) == 1):  # else nothing is right
             parts = [f"{words} {_describe(c)}" for _, words, c in wrong]
             return wrong[0][0], f"{' and '.join(parts)}, in the gradient by {name}", tuple(found)
     return _pattern(truth, position, analytic)

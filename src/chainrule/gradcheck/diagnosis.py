@@ -70,7 +70,11 @@ class Diagnosis:
             lines.append(f"  Remark: {remark.sentence}  [{remark.code}]")
             lines += [f"    {line}" for line in remark.evidence]
         shown = {cause.sentence for cause in self.causes}
-        lines += [f"  Note: {note}" for note in self.report.notes if note not in shown]
+        lines += [
+            f"  Note: {problem.sentence}"
+            for problem in self.report.problems
+            if problem.sentence not in shown and problem.code != "shape"  # the evidence has it
+        ]
         if self.report.excluded:
             lines.append(f"  {self.report.excluded} elements at kinks were left out.")
         if self.recognised and not self.ok:

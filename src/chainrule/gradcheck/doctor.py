@@ -6,7 +6,7 @@ backward returned, here and again on fresh inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,16 +22,23 @@ from chainrule.gradcheck.corrections import (
     known_candidates,
 )
 from chainrule.gradcheck.diagnosis import Cause, Diagnosis
-from chainrule.gradcheck.examination import Examination, align, examine
-from chainrule.gradcheck.formulas import Elementwise, Linear
-from chainrule.gradcheck.losses import Hinge
+from chainrule.gradcheck.examination import Examination, examine, gradients_at
+from chainrule.gradcheck.experiments import (
+    boundary_remarks,
+    close,
+    shape_answer,
+    told_by_batch,
+    wrong_derivative,
+)
+from chainrule.gradcheck.formulas import Linear
 from chainrule.gradcheck.programs import Program, recognise
 from chainrule.gradcheck.subject import Inputs, Subject, is_float_array
 
 __all__ = ["diagnose"]
 
 FRESH = 2  # other inputs on which a suspicion has to hold
-LARGEST_JACOBIAN = 2_000_000
+LARGEST_JACOBIAN = 1_000_000  # elements; each column costs four calls of forward
+MOST_COLUMNS = 1000
 
 
 def diagnose(
@@ -103,12 +110,13 @@ def diagnose(
     >>> diagnosis.ok, diagnosis.causes[0].code
     (False, 'double_mean')
     >>> print(diagnosis.causes[0].sentence)
-    the gradient by bias is divided by 5 once too often
+    the gradient by bias is divided by N = 5 once too often
     """
     generator = np.random.default_rng(0) if rng is None else rng
     subject = Subject("diagnose", forward, backward, inputs, wrt=wrt, forward_kwargs=forward_kwargs)
-    found = examine(subject, dout, generator, tolerance, max_elements)
-    return _Case(found, generator).diagnosis()
+    with np.errstate(all="ignore"):  # steps may lead out of a domain; results are looked at
+        found = examine(subject, dout, generator, tolerance, max_elements)
+        return _Case(found, generator).diagnosis()
 
 
 @dataclass
@@ -136,12 +144,13 @@ class _Case:
             if problem.fails and problem.code not in ("shape", "ties", "nan", "raises", "dtype")
         ]
         causes += [Cause("mask_boundary", p.sentence) for p in found.problems if p.code == "ties"]
-        fatal = {"nondeterministic", "none"} & {cause.code for cause in causes}
+        causes = _merged(causes)
+        fatal = {"nondeterministic", "none", "nan_output"} & {cause.code for cause in causes}
         remarks: list[Cause] = []
         if not fatal:
             self._recognise()
             if found.report.ok:
-                remarks = self._boundary()
+                remarks = boundary_remarks(found, self.program)
             elif any(p.code == "raises" for p in found.problems):
                 causes += self._raises()
             else:
@@ -168,6 +177,8 @@ class _Case:
                 continue
         gradient = found.numeric[0] if found.numeric else None
         self.fresh = fresh
+        if any(is_float_array(a) and not a.size for a in subject.arrays) or not found.out.size:
+            return  # of nothing nothing can be recognised
         budget = 200 if found.report.ok else 3000  # for a remark little effort will do
         self.program = recognise(
             subject.arrays, found.out, fresh,
@@ -178,7 +189,8 @@ class _Case:
         """Run backward everywhere; False if the right gradients would take too long."""
         subject = self.subject
         sizes = sum(subject.arrays[i].size for i in subject.wrt)
-        if self.program is None and sizes * self.found.out.size > LARGEST_JACOBIAN:
+        too_large = sizes > MOST_COLUMNS or sizes * self.found.out.size > LARGEST_JACOBIAN
+        if self.program is None and too_large:
             return False
         points = [(subject.arrays, self.found.out, self.found.dout)]
         for arrays, out in self.fresh:
@@ -187,16 +199,11 @@ class _Case:
                 dout = subject.cotangent(out, None, self.rng) if subject.layer else dout
             points.append((arrays, out, dout))
         for arrays, out, dout in points:
-            try:
-                _, cache, used = subject.call(arrays)
-                raw = subject.back(dout.copy(), cache, used)
-            except Exception:  # a backward that works here and fails there is seen elsewhere
+            returned = gradients_at(self.found, arrays, dout)
+            if returned is None:  # a backward that works here and fails there is seen elsewhere
                 continue
-            if isinstance(raw, tuple | list):
-                raw = [None if each is None else np.array(each) for each in raw]
-            quiet = Examination(subject, out, dout, self.found.tolerance)
             truth = Truth(subject, arrays, out, dout, self.program)
-            self.observations.append(_Observation(truth, align(quiet, raw)))
+            self.observations.append(_Observation(truth, returned[1]))
         return True
 
     def _wrong(self) -> list[int]:
@@ -206,7 +213,7 @@ class _Case:
             for k, position in enumerate(self.subject.wrt)
             if any(
                 (analytic := each.analytic[k]) is not None
-                and not _close(analytic, each.truth.right[position])
+                and not close(analytic, each.truth.right[position])
                 for each in self.observations
             )
         ]
@@ -267,13 +274,13 @@ class _Case:
             left = matching if left is None else {k: v for k, v in left.items() if k in matching}
             if not left:
                 return None
-        return next(iter(left.values())) if left else None
+        return _first(left.values()) if left else None
 
     def _explains(self, candidate: Candidate, seen: _Observation) -> bool:
         for k, position in enumerate(self.subject.wrt):
             analytic = seen.analytic[k]
             expected = candidate.gradients.get(position, seen.truth.right[position])
-            if analytic is not None and not _close(analytic, expected):
+            if analytic is not None and not close(analytic, expected):
                 return False
         return True
 
@@ -293,15 +300,20 @@ class _Case:
                 value = candidate.gradients.get(position)
                 if value is None or key in matching or (left is not None and key not in left):
                     continue
-                if _close(analytic, value):
+                if close(analytic, value):
                     matching[key] = candidate
             left = matching if left is None else {c: v for c, v in left.items() if c in matching}
             if not left:
                 break
         if left:
-            chosen = next(iter(left.values()))
+            chosen = _first(left.values())
             return self._cause(chosen.code, chosen.sentence, [k])
-        return self._fitted(k) or self._shape(k) or self._scaled(k, wrong)
+        return (
+            self._fitted(k)
+            or self._shape(k)
+            or self._scaled(k, wrong)
+            or wrong_derivative(self.found, self.program, k, self.rng)
+        )
 
     def _fitted(self, k: int) -> Cause | None:
         """Multiples of the gradient, of its terms or of the weight, the same at all inputs."""
@@ -321,44 +333,9 @@ class _Case:
         if known is None:
             return None
         if known[0] in ("factor", "missing_mean", "double_mean"):
-            known = (*self._by_batch(k, known[0], known[1], known[2][0]), ())
+            factor = (known[0], known[1], known[2][0])
+            known = (*told_by_batch(self.found, self.program, k, self.rng, factor), ())
         return self._cause(known[0], known[1], [k])
-
-    def _by_batch(self, k: int, code: str, sentence: str, c: float) -> tuple[str, str]:
-        """Tell a factor 2 from a batch of two: does the factor change with one more example?"""
-        subject = self.subject
-        if self.program is None:
-            return code, sentence
-        count = len(subject.arrays[self.program.x])
-        arrays = list(subject.arrays)
-        for i, a in enumerate(arrays):
-            is_labels = isinstance(a, np.ndarray) and a.dtype.kind in "iu" and a.shape == (count,)
-            if i == self.program.x or is_labels:
-                arrays[i] = np.concatenate([a, a[:1]])
-        try:
-            out, cache, used = subject.call(arrays)
-            dout = np.ones(out.shape) if not out.ndim else self.rng.uniform(0.5, 1.5, out.shape)
-            raw = subject.back(dout, cache, used)
-            quiet = Examination(subject, out, dout, self.found.tolerance)
-            raw = list(raw) if isinstance(raw, tuple | list) else raw
-            analytic = align(quiet, raw)[k]
-            right = self.program.gradients(arrays, dout)[subject.wrt[k]]
-        except Exception:  # another size of the batch is more than some forwards take
-            return code, sentence
-        square = float(np.sum(right**2))
-        if analytic is None or analytic.shape != right.shape or not square:
-            return code, sentence
-        now = float(np.sum(analytic * right)) / square
-        name = subject.names[subject.wrt[k]]
-        power = np.log(abs(now / c)) / np.log((count + 1) / count) if now and c else 0.0
-        if abs(power - 1) < 1e-3:
-            return "missing_mean", f"the gradient by {name} lacks a division by N = {count}"
-        if abs(power + 1) < 1e-3:
-            return "double_mean", f"the gradient by {name} is divided by N = {count} once too often"
-        for value, words in ((2.0, "twice"), (0.5, "half")):
-            if abs(power) < 1e-3 and abs(c - value) < 1e-6:
-                return "factor", f"the gradient by {name} is {words} what it should be"
-        return code, sentence
 
     def _proportional(self, k: int, code: str) -> Cause | None:
         """A factor that differs from input to input is a scale that dout has lost."""
@@ -367,7 +344,7 @@ class _Case:
         for each in self.observations:
             analytic = each.analytic[k]
             right = each.truth.gradients(np.ones(()))[self.subject.wrt[k]]
-            if analytic is None or not _close(analytic, right):
+            if analytic is None or not close(analytic, right):
                 return None
         return self._cause("upstream_ignored", "dout is ignored and taken as 1", [k])
 
@@ -379,7 +356,7 @@ class _Case:
             analytic, right = each.analytic[k], each.truth.right[position]
             if analytic is None or analytic.shape == right.shape:
                 return None
-            answers.add(_shape_answer(analytic, right))
+            answers.add(shape_answer(analytic, right))
         if len(answers) != 1 or None in answers:
             return None
         ((code, words),) = (answer for answer in answers if answer is not None)
@@ -400,7 +377,9 @@ class _Case:
                     continue
                 square = float(np.sum(value**2))
                 c = float(np.sum(value * analytic)) / square if square else 0.0
-                if c and analytic.size > 1 and _close(analytic, c * value):
+                if candidate.code == "local_missing":  # then the derivative is but a constant
+                    continue
+                if c and analytic.size > 1 and close(analytic, c * value):
                     matching[key] = c
             if left is not None:
                 matching = {k: c for k, c in matching.items() if np.isclose(c, left[k])}
@@ -458,58 +437,7 @@ class _Case:
         note = "Shapes do not fit; this was found with all sizes equal to 3."
         return [replace(c, evidence=(*evidence, note, *c.evidence)) for c in causes]
 
-    # --- remarks and words ------------------------------------------------------------------
-
-    def _boundary(self) -> list[Cause]:
-        """Whether a rectifier or hinge lets the gradient through at exactly its kink."""
-        program, subject = self.program, self.subject
-        if program is None or self.found.entries == []:
-            return []
-        first = program.stages[0].formula
-        arrays = list(subject.arrays)
-        kinked = [s.formula for s in program.stages if getattr(s.formula, "kinked", False)]
-        if isinstance(first, Hinge):
-            x = np.zeros_like(arrays[program.x])
-            x[np.arange(len(x)), first.labels] = first.margin
-            arrays[program.x] = x
-        elif kinked:
-            arrays[program.x] = np.zeros_like(arrays[program.x])
-            for stage in program.stages:
-                for i in stage.params:
-                    if arrays[i].ndim < 2:
-                        arrays[i] = np.zeros_like(arrays[i])
-            if not isinstance(first, Elementwise):
-                arrays = [
-                    np.ones_like(a) if i in program.stages[-2].params and a.ndim < 2 and i == (
-                        program.stages[-2].params[0]
-                    ) else a
-                    for i, a in enumerate(arrays)
-                ]  # fmt: skip
-        else:
-            return []
-        try:
-            out, cache, used = subject.call(arrays)
-            if not np.array_equal(out, program.output(arrays)):
-                return []
-            raw = subject.back(self.found.dout.copy(), cache, used)
-        except Exception:  # zeros may be outside the domain
-            return []
-        if isinstance(raw, tuple | list):
-            raw = [None if each is None else np.array(each) for each in raw]
-        quiet = Examination(subject, out, self.found.dout, self.found.tolerance)
-        right = program.gradients(arrays, self.found.dout)
-        for position, analytic in zip(subject.wrt, align(quiet, raw), strict=False):
-            if analytic is not None and position in right and not _close(analytic, right[position]):
-                return [
-                    Cause(
-                        "mask_boundary",
-                        "at exactly the kink the gradient passes, as with >= for >. That is a "
-                        "subgradient too, but PyTorch and the courses take 0 there.",
-                        (f"with {self.subject.names[program.x]} at the kink the gradient by "
-                         f"{subject.names[position]} is not 0.",),
-                    )
-                ]  # fmt: skip
-        return []
+    # --- words ------------------------------------------------------------------
 
     def _cause(self, code: str, sentence: str, wrong: Sequence[int]) -> Cause:
         """Add the evidence: elements, and that the same is seen at fresh inputs."""
@@ -533,7 +461,7 @@ class _Case:
         """Say where numbers differ, and no more."""
         names = None if wrong is None else {self.subject.names[self.subject.wrt[k]] for k in wrong}
         lines = [
-            f"{entry.name}{element}"
+            entry.name + (str(element) if element.index else f" {element}")
             for entry in self.found.entries
             if names is None or entry.name in names
             for element in entry.wrong[:4]
@@ -548,32 +476,9 @@ class _Case:
         return Cause("unrecognised", "wrong, cause not recognised", tuple(lines))
 
 
-def _close(analytic: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether a suspicion gives the numbers that were returned."""
-    if analytic.shape != expected.shape:
-        return False
-    values = np.asarray(analytic, dtype=np.float64)
-    size = float(np.max(np.abs(expected), initial=0.0))
-    return bool(np.allclose(values, expected, rtol=1e-6, atol=1e-8 * size + 1e-12))
-
-
-def _shape_answer(analytic: np.ndarray, right: np.ndarray) -> tuple[str, str] | None:
-    """What turns an array of the wrong shape into the right gradient."""
-    if analytic.T.shape == right.shape and _close(analytic.T, right):
-        return "transposed", "is transposed"
-    if analytic.size == right.size and _close(analytic.reshape(right.shape), right):
-        shapes = f"{analytic.shape} instead of {right.shape}"
-        return "reshaped", f"has the right numbers in the wrong shape, {shapes}"
-    for axis in range(analytic.ndim):
-        for axes in ((axis,), tuple(range(axis + 1)), (0, *range(2, analytic.ndim))):
-            summed = analytic.sum(axis=tuple(dict.fromkeys(axes)))
-            if summed.size == right.size and _close(summed.reshape(right.shape), right):
-                return "missing_sum", f"is not summed over axes {axes}, where it was broadcast"
-    for axis in range(right.ndim):
-        for total in (right.sum(axis=axis), right.sum(axis=axis, keepdims=True)):
-            if _close(analytic, total):
-                return "wrong_axis", f"is summed over axis {axis} of the input as well"
-    return None
+def _first(candidates: Iterable[Candidate]) -> Candidate:
+    """The first, those that speak of where dout comes from last: others say it more plainly."""
+    return min(candidates, key=lambda each: each.code in ("upstream_wrong", "upstream_added"))
 
 
 def _element_line(name: str, analytic: np.ndarray | None, right: np.ndarray) -> str:

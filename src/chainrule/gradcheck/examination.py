@@ -14,7 +14,7 @@ from chainrule.gradcheck.reports import Element, Entry, GradientReport, Problem
 from chainrule.gradcheck.slopes import Slope, slope_along
 from chainrule.gradcheck.subject import Subject
 
-__all__ = ["Examination", "align", "examine", "same"]
+__all__ = ["Examination", "align", "examine", "gradients_at", "same"]
 
 PROJECTIONS = 4  # random directions for an array too large to go through
 SAMPLED = 24  # elements of such an array that are compared one by one
@@ -122,6 +122,10 @@ def examine(
             "forward gives another output each time for the same inputs, so it has no gradient to "
             "compare with: pass a random generator with a fixed seed, or fix the mask.",
         )
+        return found
+    bad = int(np.sum(~np.isfinite(out)))
+    if bad:
+        found.note("nan_output", f"{bad} of {out.size} elements of the output are NaN or infinite.")
         return found
     raw = _run_backward(found, cache, used)
     if any(problem.code in ("raises", "none") for problem in found.problems):
@@ -266,6 +270,9 @@ def _check_one(
         )
     comparison = _Comparison(found, position, values, max_elements)
     comparison.run(rng)
+    if x.size and not comparison.checked and not comparison.projections:
+        sentence = f"no element of {name} could be compared: the function has a kink at each."
+        found.note("kinks", sentence, fails=False, name=name)
     found.numeric.append(comparison.numeric)
     found.errors.append(comparison.errors)
     if usable:
@@ -497,6 +504,38 @@ def _check_float32(found: Examination, rng: np.random.Generator) -> None:
                 f"{error:.1e} of its largest element: something is computed in too few digits.",
                 name=name,
             )
+
+
+def gradients_at(
+    found: Examination, values: Sequence[Any], dout: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray | None]] | None:
+    """Run both passes on other inputs.
+
+    Parameters
+    ----------
+    found : Examination
+        Whose subject to run.
+    values : sequence
+        The inputs.
+    dout : ndarray
+        The gradient from above.
+
+    Returns
+    -------
+    tuple or None
+        The output and the gradients; None if one of the passes raises.
+    """
+    subject = found.subject
+    try:
+        out, cache, used = subject.call(values)
+        raw = subject.back(dout.copy(), cache, used)
+    except Exception:  # whatever a function under test may raise
+        return None
+    quiet = Examination(subject, out, dout, found.tolerance)
+    gradients = align(quiet, list(raw) if isinstance(raw, tuple | list) else raw)
+    return out, [
+        g.astype(np.float64) if g is not None and g.dtype.kind in "fiub" else g for g in gradients
+    ]
 
 
 def _is_narrow(value: Any) -> bool:

@@ -374,7 +374,9 @@ def elementwise_formulas(x: np.ndarray, out: np.ndarray) -> list[Formula]:
 
 
 def agrees(analytic: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Which elements are right."""
+    """Which elements are right; none where shapes differ."""
+    if analytic.shape != right.shape:
+        return np.zeros(right.shape, dtype=bool)
     size = float(np.max(np.abs(right), initial=0.0))
     values = np.asarray(analytic, np.float64)
     good: np.ndarray = np.isclose(values, right, rtol=1e-6, atol=1e-8 * size)
@@ -443,6 +445,8 @@ class Linear(Formula):
         Whether examples are columns: ``out = weight x``.
     has_bias : bool
         Whether there is a bias.
+    title : str
+        Its name.
     """
 
     transposed: bool

@@ -74,6 +74,8 @@ class CrossEntropy(Formula):
         Share of the target spread over all classes.
     mean : bool
         Whether the loss is a mean over examples.
+    title : str
+        Its name.
     """
 
     labels: np.ndarray
@@ -214,6 +216,8 @@ class Hinge(Formula):
         How far the true class has to be ahead.
     mean : bool
         Whether the loss is a mean over examples.
+    title : str
+        Its name.
     """
 
     labels: np.ndarray
@@ -330,6 +334,8 @@ class SquaredError(Formula):
         What x should be.
     factor : float
         In front of the sum, such as 1/2 or 1 over the number of elements.
+    title : str
+        Its name.
     """
 
     target: np.ndarray

@@ -97,7 +97,8 @@ class Normalise(Formula):
         self, slot: int, analytic: np.ndarray, dout: np.ndarray, x: np.ndarray, params: Arrays
     ) -> tuple[str, str] | None:
         """Whether dx is off by a constant in each group, or by a multiple of normalised x."""
-        if slot or np.prod([self.grouped[a] for a in self.axes]) < 4:
+        count = int(np.prod([self.grouped[a] for a in self.axes]))
+        if slot or count < 3 or analytic.shape != x.shape:
             return None
         right = self.backward(dout, x, params)[0]
         rest = (analytic - right).reshape(self.grouped)
@@ -116,7 +117,7 @@ class Normalise(Formula):
         if explains(along):
             words = "dx is off by a multiple of normalised x"
             return "norm_var_path", f"{words}: the path through the variance is wrong"
-        if explains(mean + along):
+        if count > 3 and explains(mean + along):
             words = "dx is off by what the paths through mean and variance give"
             return "norm_mean_path", f"{words}: both are wrong"
         return None
@@ -174,6 +175,17 @@ class Normalise(Formula):
                 combine((dout / self._weight(params)).reshape(shape), inv_std),
             )
         yield missing, "the factor 1 / std is missing", combine(weighted, 1.0)
+        ignored = "upstream_ignored"
+        yield ignored, "dx is 1 / std alone", inv_std
+        yield ignored, "dx is 1 / std alone", np.broadcast_to(inv_std, shape).reshape(x.shape)
+        mean, slope = (
+            (weighted * factor).mean(axis=axes, keepdims=True) for factor in (1.0, x_hat)
+        )
+        yield (
+            "wrong_term",
+            "the term through x itself is 1 instead of dout weight",
+            ((1 - mean - x_hat * slope) * inv_std).reshape(x.shape),
+        )
         yield "extra_factor", "1 / std is applied twice", combine(weighted, inv_std**2)
         yield missing, "dx is multiplied by std instead of divided", combine(weighted, 1 / inv_std)
         yield "extra_factor", "dx is divided by std^3", combine(weighted, inv_std**3)
@@ -297,6 +309,8 @@ class RunningNormalise(Formula):
         Shape of the parameters beside x.
     eps : float
         Added to the variance.
+    title : str
+        Its name.
     """
 
     shape: tuple[int, ...]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.gradcheck.convolution import Conv2d
 from chainrule.gradcheck.formulas import (
     Elementwise,
     Flatten,
@@ -19,8 +20,9 @@ from chainrule.gradcheck.formulas import (
 )
 from chainrule.gradcheck.losses import CrossEntropy, Hinge, Softmax, SquaredError
 from chainrule.gradcheck.normalising import Normalise, RunningNormalise
+from chainrule.gradcheck.pooling import GlobalAveragePool, Pool2d
 from chainrule.gradcheck.subject import is_float_array
-from chainrule.gradcheck.windows import Conv2d, GlobalAveragePool, Pool2d, Windows
+from chainrule.gradcheck.windows import Windows
 
 __all__ = ["Program", "Stage", "recognise"]
 
@@ -154,7 +156,7 @@ class _Search:
         self.tried += 1
         if self.tried > self.budget:
             return
-        if len(stages) == self.depth and not left and agree(h, self.out):
+        if len(stages) == self.depth and not left and _agree(h, self.out):
             yield stages, 0.0
         if (
             not left
@@ -237,7 +239,8 @@ class _Search:
                 if 1e-6 < share < 1:
                     smoothing = float(f"{share:.10g}")
                     yield Stage(CrossEntropy(value, smoothing, mean), labels=place)
-                for margin in {float(self.hints.get("margin", 1.0)), 1.0}:
+                hint = self.hints.get("margin")
+                for margin in {float(hint) if isinstance(hint, int | float) else 1.0, 1.0}:
                     yield Stage(Hinge(value, margin, mean), labels=place)
 
     def _epsilons(self) -> Sequence[float]:
@@ -284,12 +287,12 @@ class _Search:
 
     def _pairs(self, name: str, default: Sequence[int]) -> list[tuple[int, int]]:
         """Candidates for a size: what a keyword says, or else the usual ones."""
+        least = 0 if name == "pad" else 1
         for key, value in self.hints.items():
-            if name in key:
-                if isinstance(value, int):
-                    return [(value, value)]
-                if isinstance(value, tuple | list) and len(value) == 2:
-                    return [(int(value[0]), int(value[1]))]
+            pair = value if isinstance(value, tuple | list) else (value, value)
+            is_pair = len(pair) == 2 and all(isinstance(each, int) for each in pair)
+            if name in key and is_pair and min(pair) >= least:
+                return [(int(pair[0]), int(pair[1]))]
         return [(value, value) for value in default]
 
     def _conv_windows(self, h: np.ndarray, weight: np.ndarray, last: bool) -> Iterator[Windows]:
@@ -318,8 +321,9 @@ class _Search:
         return any(have < want for have, want in zip(extent, self.out.shape[2:], strict=True))
 
     def _pool_windows(self, h: np.ndarray, inside: bool) -> Iterator[Windows]:
-        if "pool_height" in self.hints and "pool_width" in self.hints:
-            kernels = [(int(self.hints["pool_height"]), int(self.hints["pool_width"]))]
+        height, width = self.hints.get("pool_height"), self.hints.get("pool_width")
+        if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
+            kernels = [(height, width)]
         else:
             kernels = self._pairs("kernel", [2] if inside else [2, 3, 1, 4])
         pool_hint = any("pool" in key for key in self.hints)
@@ -378,7 +382,7 @@ def _mask(x: np.ndarray, out: np.ndarray) -> np.ndarray | None:
     return np.where(ratio != 0, factor, 0.0) if factor > 1 else None
 
 
-def agree(a: np.ndarray, b: np.ndarray) -> bool:
+def _agree(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two outputs are the same but for rounding."""
     if a.shape != b.shape:
         return False
@@ -450,6 +454,6 @@ def recognise(
                     continue
                 search = _Search(arrays, target, hints, labels, all_epsilons, budget=budget)
                 for program in search.run(x, params):
-                    if all(agree(program.output(a), np.asarray(o, float)) for a, o in fresh):
+                    if all(_agree(program.output(a), np.asarray(o, float)) for a, o in fresh):
                         return program
     return None

@@ -177,13 +177,13 @@ class Subject:
         for value in self.arrays if arrays is None else arrays:
             if is_float_array(value) and value.size:
                 if np.all(value > 0):
-                    fresh.append(value * np.exp(0.3 * rng.standard_normal(value.shape)))
+                    grown = value * np.exp(0.3 * rng.standard_normal(value.shape))
+                    fresh.append(np.asarray(grown))
                 else:
                     spread = float(np.std(value)) or float(np.mean(np.abs(value))) or 1.0
                     noise = rng.standard_normal(value.shape)
-                    fresh.append(
-                        rng.permutation(value.ravel()).reshape(value.shape) + spread * noise
-                    )
+                    moved = rng.permutation(value.ravel()).reshape(value.shape)
+                    fresh.append(np.asarray(moved + spread * noise))
             elif isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
                 fresh.append(rng.permutation(value))
             else:

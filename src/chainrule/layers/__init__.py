@@ -12,7 +12,7 @@ float64), arguments are never modified, and caches refer to arguments instead of
 leave those as they are between forward and backward. The losses return
 ``loss, cache``, and their backward takes the cache alone; batch normalisation returns its new
 running statistics as a third value. `softmax_regression` is no pair: it gives the loss of a linear
-classifier and its gradient in one pass over the data.
+classifier and its gradient.
 """
 
 from chainrule.layers._pairs import PAIRS, Pair, pair

@@ -1,4 +1,4 @@
-"""Softmax regression in one pass over its data."""
+"""Softmax regression: loss and gradient in one call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["softmax_regression"]
 def softmax_regression(
     x: np.ndarray, weight: np.ndarray, y: np.ndarray, columns: bool = False
 ) -> tuple[np.floating[Any], np.ndarray]:
-    """Compute the loss of softmax regression and its gradient, reading the data once.
+    """Compute the loss of softmax regression and its gradient.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def softmax_regression(
 
     ``4 N C D`` floating-point operations on ``N D`` numbers: for ten classes the time is that of
     reading x. The compiled kernel takes examples block by block, both products while a block is
-    in the cache; without kernels x is read twice.
+    in the cache. Of columns with many features no block of use fits the cache; x is then read
+    twice, from end to end, as it is without kernels.
 
     Examples
     --------

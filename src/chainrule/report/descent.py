@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +86,8 @@ def descent_figure(
     if with_path and problem is not None and descent is not None:
         _draw_path(panels[1], problem, descent)
     _legend(figure, 4 if with_path else 2)
-    figure.suptitle(readable(_headline(study), None), fontsize=8.5, color=MUTED)
+    lines = wrap(readable(_headline(study), None), 150 if with_path else 95)  # 16 letters an inch
+    figure.suptitle("\n".join(lines), fontsize=8.5, color=MUTED)
     return figure
 
 

@@ -301,6 +301,8 @@ class _Marker:
             outcome = self.sandbox.run(job, limits)
             answer = outcome.answer if isinstance(outcome.answer, dict) else {}
             causes = answer.get("causes")
+            if answer.get("ok") is True and "net" in job["diagnosis"]:
+                continue  # the fault may be one of deeper networks only
             if answer.get("ok") is True:
                 result.diagnosis.append(
                     "The backward agrees with your own forward: look for the fault in the forward."
@@ -308,7 +310,7 @@ class _Marker:
             elif isinstance(causes, list):
                 for cause in causes[:3]:
                     lines = cause if isinstance(cause, list) else [cause]
-                    text = "\n".join(str(line) for line in lines[:12])
+                    text = "\n".join(str(line) for line in lines[:6])
                     result.diagnosis.append(_clean(text))
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 __all__ = ["HOME", "Interpreter", "enter", "find_interpreter", "tools_missing"]
 
-HOME = "/home/student"  # the only writable folder in there
+HOME = "/student"  # the only writable folder in there
 TOOLS = ("unshare", "mount", "umount", "pivot_root", "setpriv", "sh", "cp", "chown", "mkdir")
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store")
 _FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/ssl/openssl.cnf")

@@ -150,7 +150,7 @@ def _test(result: TestResult) -> dict[str, Any]:
         "points": _points(result.points),
         "hidden": result.hidden,
         "message": result.message,
-        "right": [finding.label for finding in result.findings if finding.passed],
+        "right": list(dict.fromkeys(f.label for f in result.findings if f.passed)),
         "wrong": [
             {"labels": list(dict.fromkeys(labels)), "message": message}
             for message, labels in grouped.items()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from chainrule.course.grading.namespaces import tools_missing
 from chainrule.course.grading.sandbox import Limits, Sandbox
+from chainrule.errors import RunError
 
 __all__ = ["Protections", "find_protections"]
 
@@ -64,7 +65,15 @@ def _is_root() -> bool:
 
 @lru_cache(maxsize=1)
 def find_protections() -> Protections:
-    """Return the best protections that work here; each is tried out once a process."""
+    """Return the best protections that work here; each is tried out once a process.
+
+    Raises
+    ------
+    RunError
+        Where processes cannot be limited at all.
+    """
+    if os.name != "posix":
+        raise RunError("grade: needs Linux or macOS. On Windows, run it in WSL.")
     if not sys.platform.startswith("linux"):
         return Protections(why=f"{sys.platform} has none")
     if missing := tools_missing():

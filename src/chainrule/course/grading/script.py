@@ -232,10 +232,12 @@ class Plan:
         """Add a check; see `Check`."""
         self.checks.append(Check(label, ref, expected, **options))
 
-    def checks_of(self, refs: Ref, labels: str, expected: Sequence[Any], **options: Any) -> None:
+    def checks_of(
+        self, refs: Ref, labels: str, expected: Sequence[Any], where: str = "", **options: Any
+    ) -> None:
         """Add checks of the parts of one result; `labels` are separated by spaces."""
         for index, (label, value) in enumerate(zip(labels.split(), expected, strict=True)):
-            self.check(label, refs[index], value, **options)
+            self.check(f"{label}{where}", refs[index], value, **options)
 
     def diagnose(
         self, forward: str, backward: str, inputs: dict[str, np.ndarray], *after: Any, seed: int = 0
@@ -244,8 +246,27 @@ class Plan:
         self._ask(inputs, after, forward=forward, backward=backward, seed=seed)
 
     def diagnose_loss(self, loss: str, inputs: dict[str, np.ndarray], *after: Any) -> None:
-        """Ask the doctor about a function that returns a loss and its gradient."""
-        self._ask(inputs, after, loss=loss)
+        """Ask the doctor about a function that returns a loss and its gradient by the first."""
+        self._ask(inputs, after, loss=loss, wrt=list(inputs)[:1])
+
+    def diagnose_net(
+        self,
+        what: str,
+        params: dict[str, np.ndarray],
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        reg: float | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """Ask the doctor about a network's loss and its dict of gradients.
+
+        Generation A has functions of ``X, model, y, reg``; generation B has classes, made with
+        `options`, that keep `params` and have a method ``loss(X, y)``.
+        """
+        about = {"options": options} if options is not None else {"reg": reg}
+        inputs = {"X": X, **params, "y": y}
+        self._ask(inputs, (), net=what, wrt=list(params), **_plain(about))
 
     def _ask(self, inputs: dict[str, np.ndarray], after: Sequence[Any], **about: Any) -> None:
         about |= {"inputs": inputs, "after": _plain(list(after))}

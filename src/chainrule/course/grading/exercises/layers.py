@@ -39,7 +39,7 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
         out = plan.script.call(_L + "affine_forward", x, w, b)
         gradients = plan.script.call(_L + "affine_backward", dout, out[1])
         expected = course.affine_backward(dout, course.affine_forward(x, w, b)[1])
-        plan.checks_of(gradients, "dx dw db", expected)
+        plan.checks_of(gradients, "dx dw db", expected, f" for x of shape {shape}")
     plan.diagnose(_L + "affine_forward", _L + "affine_backward", {"x": x, "w": w, "b": b})
     return plan
 
@@ -83,14 +83,14 @@ def _loss(name: str, near: float) -> None:
         for shape in ((7, 4), (1, 3)):
             x, y = rng.normal(scale=3, size=shape), rng.integers(shape[1], size=shape[0])
             out = plan.script.call(_L + name, x, y)
-            plan.checks_of(out, "loss dx", function(x, y))
-        plan.diagnose_loss(_L + name, {"x": rng.normal(size=(5, 4))}, rng.integers(4, size=5))
+            plan.checks_of(out, "loss dx", function(x, y), f" for scores of shape {shape}")
+        about = {"x": rng.normal(size=(5, 4)), "y": rng.integers(4, size=5)}
+        plan.diagnose_loss(_L + name, about)
         if name == "softmax_loss":
             x = np.array([[1000.0, 0.0, -1000.0], [-800.0, -801.0, -802.0]])
             out = plan.script.call(_L + name, x, np.array([0, 2]))
-            plan.checks_of(
-                out, "loss_of_large_scores dx_of_large_scores", function(x, np.array([0, 2]))
-            )
+            right = function(x, np.array([0, 2]))
+            plan.checks_of(out, "loss dx", right, " for large scores")
         return plan
 
 
@@ -137,7 +137,8 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
         dout = rng.normal(size=expected.shape)
         out = plan.script.call(_L + "conv_forward_naive", x, w, b, param)
         gradients = plan.script.call(_L + "conv_backward_naive", dout, out[1])
-        plan.checks_of(gradients, "dx dw db", course.conv_backward_naive(dout, cache))
+        where = f" for stride {stride}, pad {pad}"
+        plan.checks_of(gradients, "dx dw db", course.conv_backward_naive(dout, cache), where)
     x, w = rng.normal(size=(2, 2, 5, 5)), rng.normal(size=(2, 2, 3, 3))
     forward, backward = _L + "conv_forward_naive", _L + "conv_backward_naive"
     plan.diagnose(forward, backward, {"x": x, "w": w, "b": b}, {"stride": 1, "pad": 1})

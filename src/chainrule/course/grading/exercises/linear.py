@@ -68,7 +68,7 @@ def _enter_linear_loss(kind: str, name: str, title: str, generations: str, weigh
         full = _linear_loss(kind, columns, W, X, y, 0.3)
         half = _linear_loss(kind, columns, W, X, y, 0.15)
         plan.check("loss and gradient with regulariser", with_reg, _regularised(full, half))
-        plan.diagnose_loss(function, {"W": W}, X, y, 0.3)
+        plan.diagnose_loss(function, {"W": W, "X": X, "y": y}, 0.3)
         if name.endswith("vectorized"):
             W, X, y = _problem(rng, columns, 500, 600, 10)
             timed = plan.script.time(function, W, X, y, 0.1, width=600, loops=20_000)

@@ -208,6 +208,7 @@ def _(rng: np.random.Generator, generation: str) -> Plan:
     y = rng.integers(3, size=6)
     out = plan.script.call(_TWO + "two_layer_net", X, model, y, 0.5)
     _check_gradients(plan, out[1], dense_net(X, y, model, 0.5)[2])
+    plan.diagnose_net(_TWO + "two_layer_net", model, X, y, reg=0.5)
     return plan
 
 
@@ -289,10 +290,9 @@ def _two_layer(rng: np.random.Generator, with_gradients: bool) -> tuple[Plan, Ar
     shapes = {"W1": (5, 8), "b1": (8,), "W2": (8, 4), "b2": (4,)}
     params = {key: rng.normal(size=shape) for key, shape in shapes.items()}
     X, y = rng.normal(size=(6, 5)), rng.integers(4, size=6)
+    sizes = {"input_dim": 5, "hidden_dim": 8, "num_classes": 4}
     for reg in (0.0, 0.6):
-        net = plan.script.call(
-            _FC + "TwoLayerNet", input_dim=5, hidden_dim=8, num_classes=4, reg=reg
-        )
+        net = plan.script.call(_FC + "TwoLayerNet", **sizes, reg=reg)
         plan.script.update(net.attribute("params"), params)
         scores, loss, grads = dense_net(X, y, params, reg)
         out = plan.script.call((net, "loss"), X, y)
@@ -301,6 +301,8 @@ def _two_layer(rng: np.random.Generator, with_gradients: bool) -> tuple[Plan, Ar
             continue
         plan.check(f"the loss with reg = {reg}", out[0], loss)
         plan.check("the scores", plan.script.call((net, "loss"), X), scores)
+    if with_gradients:
+        plan.diagnose_net(_FC + "TwoLayerNet", params, X, y, options={**sizes, "reg": 0.6})
     return plan, params
 
 
@@ -329,6 +331,10 @@ def _enter_deep(name: str, title: str, normalization: str | None, weight: float 
             plan.check(f"the loss with {len(hidden)} hidden layers", out[0], loss)
             depth = f" with {len(hidden)} hidden layers" if normalization is None else ""
             _check_gradients(plan, out[1], grads, depth, loose=10)
+        # The doctor knows networks of one hidden layer; a bug of deeper ones is mostly theirs too.
+        params = _deep_params(rng, [7], normalization is not None)
+        options |= {"hidden_dims": [7]}
+        plan.diagnose_net(_FC + "FullyConnectedNet", params, X, y, options=options)
         return plan
 
 

@@ -98,8 +98,8 @@ def decode(content: bytes) -> Any:
     try:
         tree = json.loads(content[4 : 4 + length])
         return _value(tree, memoryview(content)[4 + length :], 0)
-    except (RecursionError, KeyError, TypeError, IndexError, OverflowError) as error:
-        raise ValueError(f"the message is malformed ({type(error).__name__})") from error
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"the message is malformed ({error})") from error
 
 
 def _value(tree: Any, data: memoryview, depth: int) -> Any:

@@ -14,7 +14,8 @@ __all__ = ["add_old_names"]
 
 
 def add_old_names() -> None:
-    """Provide ``np.float``, ``past.builtins.xrange``, ``six.moves`` and the like here."""
+    """Provide ``xrange``, ``np.float``, ``past.builtins``, ``future``, ``six.moves`` and more."""
+    vars(builtins).setdefault("xrange", range)
     for name in ("bool", "int", "float", "complex", "object", "str"):
         if name not in vars(np):
             setattr(np, name, getattr(builtins, name))
@@ -22,6 +23,8 @@ def add_old_names() -> None:
     wanted: dict[str, dict[str, object]] = {
         "past": {},
         "past.builtins": old,
+        "future": {},
+        "future.standard_library": {"install_aliases": lambda: None},
         "six": {"string_types": (str,), "PY2": False, "PY3": True},
         "six.moves": {**old, "range": range, "map": map, "zip": zip, "cPickle": pickle},
         "cPickle": {name: getattr(pickle, name) for name in ("load", "loads", "dump", "dumps")},

@@ -82,29 +82,45 @@ def _load_doctor(job: dict[str, Any]) -> Any:
 
 
 def _diagnose(diagnose: Any, machine: Machine, about: dict[str, Any]) -> dict[str, Any]:
-    """Ask the doctor about a forward and a backward function of the submission.
+    """Ask the doctor about functions of the submission.
 
-    `about` has the targets ``forward`` and ``backward``, or one ``loss`` that returns both;
-    ``inputs``, the first arguments, by name; and ``after``, the further ones.
+    `about` has the targets ``forward`` and ``backward``, or ``loss``, one function that returns
+    a loss and its gradient, or ``net``, see `Plan.diagnose_net`; ``inputs``, the first arguments,
+    by name; and ``after``, the further ones.
     """
-    module, _, name = str(about.get("forward") or about["loss"]).partition(":")
+    module, _, name = str(about.get("forward") or about.get("loss") or about["net"]).partition(":")
     owner = machine.load(module)
     function = getattr(owner, name)
-    seed = about.get("seed", 0)
+    seed, wrt = about.get("seed", 0), about.get("wrt")
 
     def forward(**inputs: np.ndarray) -> Any:
         seed_numpy(seed)
+        if "net" in about:
+            loss, gradients = _network(function, machine, about, inputs)
+            return loss, [gradients[key] for key in about["wrt"]]
         out = function(*inputs.values(), *machine.value(about["after"]))
         return out[:2]  # output and cache, or loss and gradient
 
-    name_of_backward = str(about.get("backward")).partition(":")[2]
-    backward = _scaled if "loss" in about else getattr(owner, name_of_backward)
+    def scaled(dout: Any, gradient: Any) -> Any:
+        return tuple(dout * each for each in gradient) if "net" in about else dout * gradient
+
+    backward = scaled
+    if "backward" in about:
+        backward = getattr(owner, about["backward"].partition(":")[2])
     forward.__name__ = name
-    found = diagnose(forward, backward, about["inputs"], rng=np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    found = diagnose(forward, backward, about["inputs"], rng=rng, wrt=wrt)
     causes = [[str(c.sentence), *(str(line) for line in c.evidence)] for c in found.causes]
     answer: dict[str, Any] = plain({"ok": bool(found.ok), "causes": causes})
     return answer
 
 
-def _scaled(dout: Any, gradient: Any) -> Any:
-    return dout * gradient
+def _network(
+    function: Any, machine: Machine, about: dict[str, Any], inputs: dict[str, np.ndarray]
+) -> Any:
+    params = {key: inputs[key] for key in about["wrt"]}
+    if "options" not in about:
+        return function(inputs["X"], params, inputs["y"], about["reg"])
+    net = function(**machine.value(about["options"]))
+    net.params.update(params)
+    return net.loss(inputs["X"], inputs["y"])

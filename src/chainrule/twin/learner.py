@@ -207,7 +207,7 @@ class TorchLearner:
             _Examples(train, change),
             batch_sampler=_Order(order),  # type: ignore[arg-type]
             collate_fn=_as_it_is,
-            generator=None,
+            generator=torch.Generator(),  # else it draws from the one that dropout uses
         )
         return iter(loader)
 

@@ -18,6 +18,7 @@ __all__ = [
     "__version__",
     "autodiff",
     "convex",
+    "course",
     "data",
     "errors",
     "explain",
@@ -28,6 +29,7 @@ __all__ = [
     "proof",
     "records",
     "report",
+    "testing",
     "training",
     "twin",
 ]
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from chainrule import (
         autodiff,
         convex,
+        course,
         data,
         errors,
         explain,
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
         proof,
         records,
         report,
+        testing,
         training,
         twin,
     )

@@ -140,6 +140,21 @@ def test_kinks_inside_arrays_are_counted():
     assert explained.jacobian().tolist() == [[0.0, 1.0, 0.0]]
 
 
+def test_ties_inside_arrays_are_counted():
+    pairs = [[1.0, 1.0], [2.0, 1.0], [3.0, 3.0]]
+    explained = explain(lambda x: np.max(x, axis=1), pairs)
+    said = "a kink in 2 places; at a tie, all winners get the same part"
+    assert said in explained.notes[0]
+    assert explained.jacobian()[0].tolist() == [0.5, 0.5, 0, 0, 0, 0]
+    assert "kink in 1 place;" in explain(lambda x: np.min(x), pairs).notes[0]
+    with autodiff.ties("last"):
+        explained = explain(lambda x: np.maximum(x, 1.0), [1.0, 2.0])
+    assert "a kink in 1 place; the last one takes the derivative" in explained.notes[0]
+    assert explain(lambda x: np.max(x), [1.0, 1.0, 2.0]).notes == [
+        "complex step: max has no complex derivative."
+    ]
+
+
 def test_differences_call_the_function_itself():
     def f(x):
         return x * x if x < 1 else 2 * x

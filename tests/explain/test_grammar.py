@@ -67,6 +67,7 @@ REFUSED = [
     ("w1" + " " * 5000, "the expression has 5,002 characters; at most 4,000 are read"),
     ("é*ü + expp(é)", "at column 7, 'expp': there is no function 'expp'"),
     ("f = (w1*\n é*ü + q)", "at line 2, column 2: 'é' has no value"),
+    ("\n  a = w1\n    f = a + q", "at line 3, column 13: 'q' has no value"),
     ("é + exp(ü) + log(é", "at column 17: this parenthesis is never closed"),
 ]
 
@@ -156,6 +157,7 @@ def test_read(text, tree):
         ("f = x*y; g = f*y; h = g*f", ["f", "h"]),
         ("f1 = x*y; x + y", ["f1", "f2"]),
         ("x\ny", ["f1", "f2"]),
+        ("\n    x\n\n  # on its own\n\ty\n  ", ["f1", "f2"]),
         ("x; y; x*y;", ["f1", "f2", "f3"]),
     ],
 )

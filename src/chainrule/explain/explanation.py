@@ -268,7 +268,8 @@ class Explanation:
     def __repr__(self) -> str:
         count = len(self.graph.nodes) - len(self.graph.inputs)
         outputs, inputs = ", ".join(self.output_names), ", ".join(self.input_names)
-        return f"<Explanation of {outputs} by {inputs}: {count} operations>"
+        operations = "operation" if count == 1 else "operations"
+        return f"<Explanation of {outputs} by {inputs}: {count} {operations}>"
 
     def _repr_html_(self) -> str:
         page = escape(self.to_html(), quote=True)

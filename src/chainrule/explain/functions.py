@@ -20,6 +20,10 @@ from chainrule.explain.operations import KINKS, OPERATIONS, choose_formulas
 
 __all__ = ["graph_of_function"]
 
+_KINKS = KINKS | {
+    "max": "at a tie, all winners get the same part of the derivative of max",
+    "min": "at a tie, all winners get the same part of the derivative of min",
+}
 _LARGEST = 1000  # elements of an input; the number of inputs in all is limited elsewhere
 _OWN_NAMES = {"abs": "absolute", "positive": "identity"}
 
@@ -324,17 +328,14 @@ class _Reader:
             letters_of = {"a": written[0], "b": written[1]}
             note = " ".join(letters_of.get(each, each) for each in branch.because.split())
             kink = branch.kink
-            if kink and kwargs.get("ties", "split") == "split":
-                note = f"{note}: a kink; {KINKS[kind]}"
-            elif kink:
-                note = f"{note}: a kink; the {kwargs['ties']} one takes the derivative"
-        elif kind in KINKS and not plain and len(operands):
-            left = operands[0].value
-            right = operands[1].value if len(operands) > 1 else 0.0
-            ties = int(np.sum(np.equal(left, right)))
+            if kink:
+                note = f"{note}: a kink; {_convention(kind, kwargs)}"
+        elif kind in _KINKS and not plain and len(operands):
+            ties = _count_ties(kind, [operand.value for operand in operands], kwargs)
             if ties:
                 places = "1 place" if ties == 1 else f"{ties} places"
-                note, kink = f"there is a kink in {places}; {KINKS[kind]}", True
+                note = f"there is a kink in {places}; {_convention(kind, kwargs)}"
+                kink = True
         return edges, note, kink
 
     def _copy(self, traced: Traced, label: str) -> int:
@@ -389,6 +390,22 @@ class _Reader:
             return values
 
         return run
+
+
+def _convention(kind: str, options: Mapping[str, Any]) -> str:
+    """Which derivative is taken at a kink."""
+    if options.get("ties", "split") == "split":
+        return _KINKS[kind]
+    return f"the {options['ties']} one takes the derivative"
+
+
+def _count_ties(kind: str, values: Sequence[Any], options: Mapping[str, Any]) -> int:
+    """At how many places an operation on arrays has a kink."""
+    if kind in ("max", "min"):
+        axis = options["axis"]
+        winner = getattr(np, kind)(values[0], axis=axis, keepdims=True)
+        return int(np.sum(np.sum(values[0] == winner, axis=axis) > 1))
+    return int(np.sum(np.equal(values[0], values[1] if len(values) > 1 else 0.0)))
 
 
 def _replay(nodes: Sequence[Node], traced: Sequence[Traced], parts: list[Any]) -> list[Any]:

@@ -195,12 +195,16 @@ class _Reader:
     def _tree(self, indented: int) -> ast.Module:
         text = self.text[indented:]
         lines = text.splitlines(keepends=True)
-        self.lines = [*(line.encode() for line in lines), b""]
-        self.starts = [indented + sum(map(len, lines[:i])) for i in range(len(lines) + 1)]
+        bare = [line.lstrip(" \t") for line in lines]  # as a text in a program is indented
+        self.lines = [*(line.encode() for line in bare), b""]
+        self.starts = [
+            indented + sum(map(len, lines[: i + 1])) - len(each)
+            for i, each in enumerate([*bare, ""])
+        ]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python's advice on its own syntax
-                return ast.parse(text)
+                return ast.parse("".join(bare))
         except SyntaxError as error:
             self._syntax(error)
         except (RecursionError, MemoryError, ValueError):

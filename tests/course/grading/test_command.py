@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -118,20 +119,56 @@ def test_one_line_says_what_is_wrong(chainrule, student_a, words, code, message)
     assert err.count("\n") == 1
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals of POSIX")
-def test_ctrl_c_ends_everything(student_a, change, tmp_path):
+@pytest.fixture
+def endless(student_a, change, tmp_path):
+    """Grading of a submission that never ends, once its test runs."""
     change(student_a, "layers.py", "return np.maximum(x, 0), x", "while True: pass")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
+    rubric = tmp_path / "r.toml"
+    rubric.write_text("limits.seconds = 1000\n[exercises.layers]", encoding="utf-8")
     child = subprocess.Popen(
-        [sys.executable, "-m", "chainrule", "grade", str(student_a), "--exercise", "layers"],
+        [sys.executable, "-m", "chainrule", "grade", str(student_a), "--rubric", str(rubric)],
         env=os.environ | {"TMPDIR": str(scratch)}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while child.poll() is None and not any("layers.py" in files for *_, files in os.walk(scratch)):
         time.sleep(0.05)
     time.sleep(1)
+    yield child, scratch
+    child.kill()
+    child.communicate()
+
+
+def test_ctrl_c_ends_everything(endless):
+    child, scratch = endless
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert err == "chainrule: interrupted.\n"
     assert list(scratch.iterdir()) == []
+
+
+def test_a_grader_that_is_killed_leaves_nothing_running(endless, namespaces):
+    if namespaces.mode != "root":
+        pytest.skip("the kernel forgets the wish to end with the parent in a user namespace")
+    child, scratch = endless
+    assert running(scratch)
+    child.kill()
+    child.wait(timeout=60)
+    for _ in range(200):
+        if not running(scratch):
+            return
+        time.sleep(0.05)
+    raise AssertionError(running(scratch))
+
+
+def running(scratch):
+    """Processes of tests whose files are in a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"GRADER={scratch}".encode() in entry.read_bytes():
+                found.append(entry.parent.name)
+        except OSError:
+            continue
+    return found

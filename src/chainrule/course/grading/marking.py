@@ -89,7 +89,7 @@ def grade(
             skipped=list(submission.skipped), protections=shut_in.words(),
         )  # fmt: skip
         with Sandbox(
-            submission.folder, shut_in.mode, rubric.forbid, audit=shut_in.audit
+            submission.folder, shut_in.mode, rubric.forbid, audit=shut_in.audit, stop=stop
         ) as sandbox:
             marker = _Marker(sandbox, submission, rubric, which)
             with ThreadPoolExecutor(max(1, jobs or cores())) as pool:

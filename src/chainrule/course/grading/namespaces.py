@@ -161,7 +161,9 @@ def enter(
     if not as_root:
         spaces = ["--user", "--map-root-user", *spaces]
     unshare = shutil.which("unshare", path=_SEARCH) or "unshare"
-    return [unshare, *spaces, "sh", "-c", "\n".join(lines)]
+    # If the grader itself is killed, so is this, and with it the whole tree.
+    watched = [shutil.which("setpriv", path=_SEARCH) or "setpriv", "--pdeathsig", "KILL"]
+    return [*watched, unshare, *spaces, "sh", "-c", "\n".join(lines)]
 
 
 def _covering(paths: Iterable[str]) -> list[str]:

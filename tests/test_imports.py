@@ -39,6 +39,8 @@ COMMANDS += [
     ["descend", "proximal"],
     ["verify"],
     ["doctor"],
+    ["parity"],
+    ["export"],
     ["grade"],
 ]
 

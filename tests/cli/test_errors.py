@@ -14,7 +14,7 @@ from chainrule.data.download import DownloadError
 
 USAGE = [
     ("trian", "command 'trian' is not known. Did you mean 'train'? See: chainrule --help"),
-    ("quit", "Known: bench, data, descend, doctor, evaluate, explain, grade, info, predict,"),
+    ("quit", "Known: bench, data, descend, doctor, evaluate, explain, export, "),
     ("--verbose", "option '--verbose' is not known. Did you mean '--version'?"),
     ("data lst", "command 'lst' is not known. Did you mean 'list'? See: chainrule data --help"),
     ("data --json", "option '--json' is not known. Known: --help, -h. See: chainrule data --help"),

@@ -6,8 +6,9 @@ import shlex
 import pytest
 
 from chainrule import __version__
-from chainrule.cli.commands import COMMANDS, MODEL, SETTINGS
+from chainrule.cli.commands import COMMANDS
 from chainrule.cli.parser import find_command
+from chainrule.cli.settings import MODEL, SETTINGS
 from chainrule.data import PREPROCESSORS, list_datasets
 from chainrule.errors import ConfigError
 from chainrule.models import BUILTIN
@@ -125,7 +126,9 @@ def known_settings(section):
     return keys - {"name", "layers", "preprocess"}
 
 
-@pytest.mark.parametrize("section", ["model", "data", "optimizer", "schedule", "training"])
+@pytest.mark.parametrize(
+    "section", ["model", "data", "optimizer", "schedule", "training", "backend"]
+)
 def test_settings_in_the_help_are_those_there_are(section):
     assert settings_in_the_help()[section] == known_settings(section)
 

@@ -5,88 +5,60 @@ Nothing is imported before the command that needs it runs, so that ``--help`` an
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chainrule.cli.descend import DESCEND
 from chainrule.cli.explain import EXPLAIN
+from chainrule.cli.export import EXPORT
 from chainrule.cli.grade import GRADE
+from chainrule.cli.parity import PARITY
 from chainrule.cli.parser import Command, argument, choice
 from chainrule.cli.proof import PROOF
+from chainrule.cli.settings import (
+    BACKEND,
+    CONFIGURATION,
+    DATA_DIR,
+    JSON,
+    RUN,
+    SETTINGS,
+    configuration,
+)
 from chainrule.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chainrule.training import Config
+    from chainrule.training.runs import MakeScorer
 
 __all__ = ["COMMANDS"]
-
-SETTING = re.compile(r"[\w.\-]+=")  # what sets lr=0.1 apart from a file such as nets/a=b.toml
-
-# What the registries of the rooms below know; a test compares, since --help may not import them.
-SETTINGS = """\
-settings, as KEY=VALUE, or SECTION.KEY=VALUE where two sections have the key:
-  model      loss label_smoothing init dtype implementation fuse
-             built-in networks take: hidden dropout activation norm filters
-             kernel_size channels
-  data       num_train num_validation num_test resize flip shift cutout folder
-             preprocess=none|mean_image|standardize|pca_whiten|hog_color
-             these take: eps n_components scale orientations pixels_per_cell
-             cells_per_block hue_bins
-  optimizer  lr clip_norm ema_decay weight_decay decay_bias
-             optimizer.name=sgd|momentum|nesterov|rmsprop|adagrad|adam|adamw
-             these take: momentum nesterov lr_in_velocity alpha betas eps
-             eps_inside_root
-  schedule   warmup_epochs
-             schedule.name=constant|exponential|step|cosine|one_cycle
-             these take: gamma milestones step_epochs min_lr pct_start
-             div_factor final_div_factor
-  training   epochs batch_size l2 eval_every eval_train_examples log_every
-             checkpoint_every patience max_time overfit_batches fast_dev_run
-
-A file for --config has the same sections and keys. Every run keeps such a file:
---config RUN/config.toml repeats that run.
-"""
-
-MODEL = "softmax, svm, two_layer, mlp, convnet, vgg_small, or a network in a .toml file"
-RUN = argument("run", metavar="RUN", help="a run directory, such as chainrule runs lists")
-JSON = argument("--json", action="store_true", help="print JSON, for programs")
-DATA_DIR = argument(
-    "--data-dir", metavar="DIR", help="folder of the data sets (default: $CHAINRULE_DATA or cache)"
-)
-CONFIGURATION = (
-    argument("model", metavar="MODEL", nargs="?", help=MODEL),
-    argument("settings", metavar="KEY=VALUE", nargs="*", help="settings, such as lr=0.01 epochs=5"),
-    argument(
-        "--data",
-        metavar="NAME",
-        help="digits (default), mnist, cifar10, a .npz file, or a folder with a folder of "
-        "images for each class",
-    ),
-    argument("--config", metavar="FILE", help="TOML file of settings; those given here prevail"),
-    argument("--seed", metavar="N", type=int, help="where all random numbers come from"),
-    argument("--threads", metavar="N", type=int, help="threads of linear algebra and kernels"),
-    DATA_DIR,
-)
 
 
 def _train(options: Namespace) -> int:
     """Train into a new run directory, or continue one."""
     from chainrule.cli import output
     from chainrule.training import prepare, resume_run, train_run
+    from chainrule.twin import BACKENDS
 
     if options.resume is None:
-        config = _config("train", options)
+        config = configuration("train", options)
         if options.dry_run:
             output.show_plan(prepare(config), options.json)
             return 0
         root = "runs" if options.runs is None else options.runs
-        trained = train_run(config, root, callbacks=output.callbacks(), message=output.say)
+        trained = train_run(
+            config,
+            root,
+            start=options.start,
+            backends=BACKENDS,
+            callbacks=output.callbacks(),
+            message=output.say,
+        )
     else:
         _refuse_settings(options)
         callbacks = output.callbacks()
-        trained = resume_run(options.resume, callbacks=callbacks, message=output.say)
+        trained = resume_run(
+            options.resume, backends=BACKENDS, callbacks=callbacks, message=output.say
+        )
         if not trained.history.records:
             output.say("this run had ended already, so there was nothing left to do.")
     interrupted = trained.history.stopped == "interrupted"
@@ -107,7 +79,9 @@ def _evaluate(options: Namespace) -> int:
     from chainrule.cli import output
     from chainrule.training import evaluate_run
 
-    record = evaluate_run(options.run, options.split, options.data_dir)
+    record = evaluate_run(
+        options.run, options.split, options.data_dir, scorer=_scorer(options.backend)
+    )
     output.show_evaluation(record, options.json)
     return 0
 
@@ -119,7 +93,8 @@ def _predict(options: Namespace) -> int:
 
     if options.csv == "-" and options.json:
         raise ConfigError("predict: --csv - and --json both ask for standard output. Give one.")
-    rows = predict_run(options.run, options.images, resize=options.resize)
+    scorer = _scorer(options.backend)
+    rows = predict_run(options.run, options.images, resize=options.resize, scorer=scorer)
     output.show_predictions(rows, options.csv, options.json)
     return 0
 
@@ -129,7 +104,7 @@ def _sanity(options: Namespace) -> int:
     from chainrule.cli import output
     from chainrule.training import sanity_checks
 
-    checks = output.show_checks(sanity_checks(_config("sanity", options)), options.json)
+    checks = output.show_checks(sanity_checks(configuration("sanity", options)), options.json)
     failed = [check for check in checks if not check.passed]
     if not failed:
         return 0
@@ -228,12 +203,37 @@ COMMANDS = (
     Command(
         "train",
         "Train a network and keep everything about it in a run directory.",
-        "MODEL [KEY=VALUE ...] [options]\n       chainrule train --resume RUN",
+        "MODEL [KEY=VALUE ...] [options]\n       chainrule train --from RUN [KEY=VALUE ...]\n"
+        "       chainrule train --resume RUN",
         _train,
         (
             *CONFIGURATION,
             argument("--resume", metavar="RUN", help="continue this run, with its own settings"),
+            argument(
+                "--from",
+                dest="start",
+                metavar="RUN",
+                help="start from the best weights of this run, of either backend, with its "
+                "settings where none are given",
+            ),
             argument("--runs", metavar="DIR", help="folder for run directories (default: runs)"),
+            BACKEND,
+            argument(
+                "--device",
+                metavar="NAME",
+                type=choice("auto", "cpu", "cuda", "mps"),
+                help="where torch computes: auto (default), cpu, cuda or mps",
+            ),
+            argument(
+                "--precision",
+                metavar="NAME",
+                type=choice("float32", "bf16", "fp16"),
+                help="torch: float32 (default), or mixed with bf16 or fp16",
+            ),
+            argument("--compile", action="store_true", help="torch: compile the network"),
+            argument(
+                "--channels-last", action="store_true", help="torch: images with channels last"
+            ),
             argument(
                 "--report",
                 action="store_true",
@@ -250,7 +250,9 @@ COMMANDS = (
             "chainrule train two_layer --data cifar10 hidden=1024 epochs=20 flip=true",
             "chainrule train convnet --data mnist --config mine.toml --seed 3 --report",
             "chainrule train mlp hidden=[256,128] norm=batch schedule.name=cosine --dry-run",
+            "chainrule train convnet --backend torch --device auto --precision bf16",
             "chainrule train --resume runs/20260101T120000Z_convnet_mnist",
+            "chainrule train --from runs/20260101T120000Z_convnet_mnist lr=1e-4",
         ),
         SETTINGS,
     ),
@@ -269,6 +271,7 @@ COMMANDS = (
                 help="train, val or test (default)",
             ),
             DATA_DIR,
+            BACKEND,
             JSON,
         ),
         ("chainrule evaluate runs/20260101T120000Z_convnet_mnist --split val",),
@@ -287,6 +290,7 @@ COMMANDS = (
                 action="store_true",
                 help="scale images to the size that the network takes",
             ),
+            BACKEND,
             JSON,
         ),
         ("chainrule predict runs/20260101T120000Z_convnet_mnist *.png --csv labels.csv",),
@@ -334,6 +338,7 @@ COMMANDS = (
             JSON,
         ),
     ),
+    EXPORT,
     EXPLAIN,
     Command(
         "data list",
@@ -362,6 +367,7 @@ COMMANDS = (
     ),
     *DESCEND,
     *PROOF,
+    PARITY,
     GRADE,
     Command(
         "bench",
@@ -420,30 +426,13 @@ COMMANDS = (
 )
 
 
-def _config(command: str, options: Namespace) -> Config:
-    """Put the words of a command line into one configuration; the later ones prevail."""
-    from chainrule.training import load_config
+def _scorer(backend: str | None) -> MakeScorer | None:
+    """Return what lets another backend than NumPy compute the scores of a run's network."""
+    if backend != "torch":
+        return None
+    from chainrule.twin import TwinScorer
 
-    words = [word for word in [options.model, *options.settings] if word is not None]
-    named = {}
-    if words and not SETTING.match(words[0]):
-        named = {"model.name": words.pop(0)}
-    for word in words:
-        if not SETTING.match(word):
-            raise ConfigError(
-                f"{command}: {word!r} is neither the first word nor of the form KEY=VALUE. "
-                f"Write: chainrule {command} MODEL KEY=VALUE ..."
-            )
-    if not named and options.config is None and not any(w.startswith("model.") for w in words):
-        raise ConfigError(f"{command}: MODEL must be given. It may be {MODEL}.")
-    given = {
-        "data.name": options.data,
-        "data.folder": options.data_dir,
-        "seed": options.seed,
-        "threads": options.threads,
-    }
-    settings = named | {key: value for key, value in given.items() if value is not None}
-    return load_config(options.config, words, settings=settings)
+    return TwinScorer
 
 
 def _refuse_settings(options: Namespace) -> None:

@@ -228,5 +228,5 @@ examples:
 
 Data go to standard output, progress and messages to standard error.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 data missing, 4 training
-diverged, 5 a gradient check failed, 130 interrupted.
+diverged, 5 a gradient or parity check failed, 130 interrupted.
 """

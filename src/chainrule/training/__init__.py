@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.training.config import Config, load_config
 from chainrule.training.fitting import fit
-from chainrule.training.loop import Arrays, Callback, History, Trainer
+from chainrule.training.learner import Arrays
+from chainrule.training.loop import Callback, History, Trainer
 from chainrule.training.progress import ProgressBar
 from chainrule.training.runs import (
+    BACKENDS,
     TrainedRun,
     evaluate_run,
     list_runs,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from chainrule.training.estimator import ChainruleClassifier
 
 __all__ = [
+    "BACKENDS",
     "Arrays",
     "Callback",
     "ChainruleClassifier",

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chainrule.errors import ConfigError, DataMissingError, explain, nearest
 
 __all__ = [
+    "BackendConfig",
     "Config",
     "DataConfig",
     "ModelConfig",
@@ -185,6 +186,31 @@ class TrainingConfig(_Section):
     fast_dev_run: bool = False
 
 
+class BackendConfig(_Section):
+    """``[backend]``: what computes.
+
+    Parameters
+    ----------
+    name : {"numpy", "torch"}, default "numpy"
+        chainrule's own layers, or PyTorch.
+    device : {"auto", "cpu", "cuda", "mps"}, default "auto"
+        Where PyTorch computes; ``auto`` takes a GPU if there is one.
+    precision : {"float32", "bf16", "fp16"}, default "float32"
+        Of PyTorch's products: that of ``model.dtype``, or mixed precision with one of the short
+        types. Weights and updates keep ``model.dtype``.
+    compile : bool, default False
+        Let PyTorch compile the network (``torch.compile``).
+    channels_last : bool, default False
+        Lay images out in memory with the channels last, which some GPUs like better.
+    """
+
+    name: Literal["numpy", "torch"] = "numpy"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    compile: bool = False
+    channels_last: bool = False
+
+
 class Config(_Section):
     """Everything that determines a run.
 
@@ -194,7 +220,7 @@ class Config(_Section):
         Every random number of the run comes from it.
     threads : int, default 0
         Threads of the linear algebra; 0 leaves it to the library.
-    model, data, optimizer, schedule, training
+    model, data, optimizer, schedule, training, backend
         The sections.
 
     Examples
@@ -211,6 +237,7 @@ class Config(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
+    backend: BackendConfig = BackendConfig()
 
     def to_toml(self) -> str:
         """Write the configuration, complete, as TOML that `load_config` reads back.
@@ -223,7 +250,7 @@ class Config(_Section):
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
 
-SECTIONS = ("model", "data", "optimizer", "schedule", "training")
+SECTIONS = ("model", "data", "optimizer", "schedule", "training", "backend")
 COMPUTED = {"num_classes", "total_steps", "steps_per_epoch", "warmup_steps"}  # not for a user
 
 

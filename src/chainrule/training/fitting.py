@@ -9,7 +9,8 @@ import numpy as np
 
 from chainrule.errors import ConfigError, InputError, explain
 from chainrule.training.config import load_config
-from chainrule.training.loop import Arrays, Callback, History, Model, Trainer
+from chainrule.training.learner import Arrays, Model
+from chainrule.training.loop import Callback, History, Trainer
 
 __all__ = ["fit"]
 

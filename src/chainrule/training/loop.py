@@ -1,9 +1,9 @@
 """The training loop: mini-batches, evaluation, the best weights, reasons to stop.
 
-A `Trainer` owns everything that changes while a network learns: the model's parameters, the
-optimizer, the position in the data order, three random generators and the record of progress.
-`Trainer.state` gives all of it and `Trainer.restore` takes it back, so that a run continued from
-a checkpoint goes on with the same bits.
+A `Trainer` owns everything that changes while a network learns: the position in the data order,
+the random generators, the record of progress and, by way of a `Learner`, the model's parameters
+and the optimizer. `Trainer.state` gives all of it and `Trainer.restore` takes it back, so that a
+run continued from a checkpoint goes on with the same bits.
 """
 
 from __future__ import annotations
@@ -13,80 +13,28 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from chainrule.data import Augment, BatchIterator
 from chainrule.errors import InputError, RunError, explain
-from chainrule.models import Sequential
-from chainrule.optim import (
-    ExponentialMovingAverage,
-    clip_grad_norm,
-    make_optimizer,
-    make_schedule,
-)
 from chainrule.records import Checkpoint, CheckpointStore, MetricsLog
 from chainrule.training.config import Config
-from chainrule.training.divergence import raise_if_diverged, raise_if_evaluation_diverged
-from chainrule.training.evaluation import accuracy_of, evaluate
+from chainrule.training.divergence import raise_if_evaluation_diverged
+from chainrule.training.learner import (
+    Arrays,
+    Learner,
+    MakeLearner,
+    Model,
+    NumpyLearner,
+    best_weights,
+    make_update_rule,
+)
 
-__all__ = [
-    "Arrays",
-    "Callback",
-    "History",
-    "Model",
-    "Trainer",
-    "best_weights",
-    "make_update_rule",
-]
+__all__ = ["Callback", "History", "Trainer"]
 
 FAST_STEPS = 5  # of training.fast_dev_run
-
-
-class Model(Protocol):
-    """What can be trained: a `Sequential`, a `FunctionModel` or anything alike."""
-
-    params: dict[str, np.ndarray]
-    buffers: dict[str, np.ndarray]
-
-    def loss_and_grads(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        *,
-        l2: float = 0.0,
-        rng: np.random.Generator | None = None,
-        observe: Any = None,
-    ) -> tuple[float, dict[str, np.ndarray]]:
-        """Return the loss of a batch and the gradient of every parameter."""
-
-    def scores(self, x: np.ndarray, batch_size: int = 500) -> np.ndarray:
-        """Return the scores (N, C) of examples."""
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Preprocessed examples and labels.
-
-    Parameters
-    ----------
-    x : ndarray (N, ...)
-        Examples.
-    y : ndarray (N,)
-        Labels.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-
-    def __post_init__(self) -> None:
-        if len(self.x) != len(self.y):
-            raise InputError(explain("Arrays", "y", f"have {len(self.x)} labels", len(self.y)))
-
-    def head(self, count: int) -> Arrays:
-        """Return the first `count` examples."""
-        return Arrays(self.x[:count], self.y[:count])
 
 
 class Callback:
@@ -169,6 +117,9 @@ class Trainer:
         Where checkpoints go. Without it the best weights are kept in memory.
     callbacks : iterable of Callback, optional
         Called in order.
+    learner : callable, default NumpyLearner
+        What does the arithmetic: called with the model, the configuration, the schedule and the
+        generator of dropout.
 
     Raises
     ------
@@ -209,6 +160,7 @@ class Trainer:
         log: MetricsLog | None = None,
         store: CheckpointStore | None = None,
         callbacks: Iterable[Callback] = (),
+        learner: MakeLearner = NumpyLearner,
     ) -> None:
         settings = config.training
         if len(train.x) == 0:
@@ -226,31 +178,23 @@ class Trainer:
         drop_last = single and bool(model.buffers)
         self.batches = BatchIterator(len(train.x), settings.batch_size, order, drop_last)
         self._generators = {"augment": augment, "model": noise}
-        data = config.data
-        augments = data.flip or data.shift or data.cutout
-        self.augment = Augment(data.flip, data.shift, data.cutout) if augments else None
         self.steps_per_epoch = self.batches.batches_per_epoch
         self.total_steps = settings.epochs * self.steps_per_epoch
         if settings.fast_dev_run:
             self.total_steps = min(FAST_STEPS, self.total_steps)
-        self.optimizer, self.schedule = make_update_rule(
-            config, self.total_steps, self.steps_per_epoch
+        self.schedule = make_update_rule(config, self.total_steps, self.steps_per_epoch)[1]
+        self.learner: Learner = learner(model, config, self.schedule, noise)
+        data = config.data
+        change = Augment(data.flip, data.shift, data.cutout)
+        self._stream = self.learner.stream(
+            train, self.batches, (lambda x: change(x, augment)) if change else None
         )
-        decay = config.optimizer.ema_decay
-        self.average = None if decay is None else ExponentialMovingAverage(decay)
         self.history = History()
         self.step = 0
         self.stop_requested = ""
         self._since_best = 0
         self._best_tensors: dict[str, np.ndarray] = {}
         self._layers_record: dict[str, Any] = {}
-
-    @property
-    def evaluated_params(self) -> dict[str, np.ndarray]:
-        """The weights that evaluations use: the moving averages, where there are any."""
-        if self.average is not None and self.average.averages:
-            return self.average.averages
-        return self.model.params
 
     def fit(self) -> History:
         """Train until a reason to stop, then put the best weights into the model.
@@ -278,36 +222,18 @@ class Trainer:
         finally:
             for callback in self.callbacks:
                 callback.on_end(self.history)
+            self.learner.publish()
         if self.history.stopped != "interrupted":
             self._restore_best()
         return self.history
 
     def _take_step(self, started: float) -> dict[str, Any]:
         """Do one update; return its record."""
-        settings, model = self.config.training, self.model
         before = time.perf_counter()
-        _, indices = self.batches.next_batch()
-        x, y = self.train.x[indices], self.train.y[indices]
-        if self.augment is not None:
-            x = self.augment(x, self._generators["augment"])
+        x, y = next(self._stream)
         lr = self.schedule.lr_at(self.step)
-        outputs: list[np.ndarray] = []  # of the last layer: the scores
-        loss, grads = model.loss_and_grads(
-            x,
-            y,
-            l2=settings.l2,
-            rng=self._generators["model"],
-            observe=lambda layer, out: outputs.__setitem__(slice(None), [out]),
-        )
-        raise_if_diverged(model, x, y, loss, grads, self.step + 1, lr, self.history.records)
-        if self.config.optimizer.clip_norm is not None:
-            clip_grad_norm(grads, self.config.optimizer.clip_norm)
         statistics = self._evaluation_due(self.step + 1)
-        activations = _activations(model, x) if statistics else {}
-        previous = {k: v.copy() for k, v in model.params.items()} if statistics else {}
-        self.optimizer.step(model.params, grads, lr)
-        if self.average is not None:
-            self.average.update(model.params)
+        update = self.learner.step(x, y, self.step, self.history.records, statistics)
         self.step += 1
         now = time.perf_counter()
         self.history.seconds = now - started
@@ -315,13 +241,13 @@ class Trainer:
             "kind": "step",
             "step": self.step,
             "epoch": self.step / self.steps_per_epoch,
-            "loss": loss,
+            "loss": update.loss,
         }
-        if outputs and outputs[0].ndim == 2:
-            record["accuracy"] = accuracy_of(outputs[0], y)
+        if update.accuracy is not None:
+            record["accuracy"] = update.accuracy
         record |= {
             "lr": lr,
-            "images_per_second": len(x) / max(now - before, 1e-9),
+            "images_per_second": len(y) / max(now - before, 1e-9),
             "seconds": self.history.seconds,
         }
         if statistics:
@@ -329,11 +255,8 @@ class Trainer:
                 "kind": "layers",
                 "step": self.step,
                 "epoch": record["epoch"],
-                "layers": activations,
-                "parameters": {
-                    k: _update_statistics(old, model.params[k], grads[k])
-                    for k, old in previous.items()
-                },
+                "layers": update.layers,
+                "parameters": update.parameters,
             }
         return record
 
@@ -366,26 +289,22 @@ class Trainer:
             "epoch": self.step / self.steps_per_epoch,
         }
         some = self.train.head(self.config.training.eval_train_examples)
-        own, self.model.params = self.model.params, self.evaluated_params
-        try:
-            for split, arrays in (("train", some), ("val", self.val)):
-                if len(arrays.x):
-                    loss, accuracy, _ = evaluate(self.model, arrays.x, arrays.y)
-                    raise_if_evaluation_diverged(
-                        split, arrays.x, loss, self.step, lr, self.history.records
-                    )
-                    record[f"{split}_loss"] = loss
-                    if accuracy is not None:
-                        record[f"{split}_accuracy"] = accuracy
-        finally:
-            self.model.params = own
+        for split, arrays in (("train", some), ("val", self.val)):
+            if len(arrays.x):
+                loss, accuracy = self.learner.evaluate(arrays)
+                raise_if_evaluation_diverged(
+                    split, arrays.x, loss, self.step, lr, self.history.records
+                )
+                record[f"{split}_loss"] = loss
+                if accuracy is not None:
+                    record[f"{split}_accuracy"] = accuracy
         best = not self.history.best or _merit(record) > _merit(self.history.best)
         record |= {"lr": lr, "best": best, "seconds": self.history.seconds}
         self._since_best = 0 if best else self._since_best + 1
         if best:
             self.history.best = record
             if self.store is None:
-                self._best_tensors = self._weights(copy=True)
+                self._best_tensors = self.learner.weights()
         self._record(record)
         if self._layers_record.get("step") == self.step:  # not where max_time came in between
             self._record(self._layers_record)
@@ -410,14 +329,6 @@ class Trainer:
         if self.log is not None:
             self.log.append(record)
 
-    def _weights(self, copy: bool) -> dict[str, np.ndarray]:
-        groups = {"params": self.evaluated_params, "buffers": self.model.buffers}
-        return {
-            f"{group}/{key}": value.copy() if copy else value
-            for group, values in groups.items()
-            for key, value in values.items()
-        }
-
     def _restore_best(self) -> None:
         """Put the weights of the best evaluation into the model."""
         if self.store is not None:
@@ -428,10 +339,7 @@ class Trainer:
         else:
             found = Checkpoint(self._best_tensors, {})
             params, buffers = found.named("params"), found.named("buffers")
-        for key, value in params.items():
-            self.model.params[key][...] = value
-        for key, value in buffers.items():
-            self.model.buffers[key] = value
+        self.learner.adopt(params, buffers)
 
     def state(self) -> Checkpoint:
         """Return everything that an identical continuation needs.
@@ -442,19 +350,10 @@ class Trainer:
             Parameters, buffers, optimizer state and averages; step, generators, position in
             the data order, best evaluation, length of the metrics log.
         """
-        rule_tensors, rule_scalars = self.optimizer.state_dict()
-        tensors = {f"params/{k}": v for k, v in self.model.params.items()}
-        tensors |= {f"buffers/{k}": v for k, v in self.model.buffers.items()}
-        tensors |= {f"optimizer/{k}": v for k, v in rule_tensors.items()}
-        average_scalars: Mapping[str, Any] = {}
-        if self.average is not None:
-            average_tensors, average_scalars = self.average.state_dict()
-            tensors |= average_tensors
+        tensors, scalars = self.learner.state()
         state = {
             "step": self.step,
             "epoch": self.step / self.steps_per_epoch,
-            "optimizer": rule_scalars,
-            "average": average_scalars,
             "batches": self.batches.state_dict(),
             "generators": {k: g.bit_generator.state for k, g in self._generators.items()},
             "best": self.history.best,
@@ -464,7 +363,7 @@ class Trainer:
             "data": self._fingerprint(),
             "metrics_bytes": 0 if self.log is None else self.log.sync(),
         }
-        return Checkpoint(tensors, state)
+        return Checkpoint(tensors, state | scalars)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to the state of a checkpoint.
@@ -485,15 +384,7 @@ class Trainer:
                 "resume: the training data are not those that the run was started with. Put the "
                 "same files back, or start a new run."
             )
-        for group, own in (("params", self.model.params), ("buffers", self.model.buffers)):
-            saved = checkpoint.named(group)
-            if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in own.items()}:
-                raise RunError("resume: the checkpoint belongs to another network.")
-            own.update(saved)
-        self.optimizer.load_state_dict(checkpoint.named("optimizer"), state["optimizer"])
-        if self.average is not None:
-            averages = {k: v for k, v in checkpoint.tensors.items() if k.startswith("average/")}
-            self.average.load_state_dict(averages, state["average"])
+        self.learner.restore(checkpoint)
         self.batches.load_state_dict(state["batches"])
         for key, generator in self._generators.items():
             generator.bit_generator.state = state["generators"][key]
@@ -512,67 +403,8 @@ class Trainer:
         return digest.hexdigest()
 
 
-def make_update_rule(config: Config, total_steps: int, steps_per_epoch: int) -> tuple[Any, Any]:
-    """Build the optimizer and the schedule of a configuration.
-
-    Parameters
-    ----------
-    config : Config
-        Its sections ``optimizer`` and ``schedule``.
-    total_steps, steps_per_epoch : int
-        Length of the run.
-
-    Returns
-    -------
-    optimizer : chainrule.optim.Optimizer
-        The update rule.
-    schedule : chainrule.optim.Schedule
-        Its learning rate over time.
-    """
-    rule, plan = config.optimizer, config.schedule
-    optimizer = make_optimizer(rule.name, lr=rule.lr, **rule.options)
-    warmup = round(plan.warmup_epochs * steps_per_epoch)
-    schedule = make_schedule(
-        plan.name, rule.lr, total_steps, steps_per_epoch, warmup, **plan.options
-    )
-    return optimizer, schedule
-
-
-def best_weights(checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the parameters to evaluate with (averages, where there are any) and the buffers."""
-    return checkpoint.named("average") or checkpoint.named("params"), checkpoint.named("buffers")
-
-
 def _merit(record: Mapping[str, Any]) -> tuple[float, float]:
     """Order evaluations by validation accuracy, then validation loss, else training loss."""
     loss = record.get("val_loss", record.get("train_loss"))
     known = loss is not None and not math.isnan(loss)
     return float(record.get("val_accuracy", 0.0)), -float(loss) if known else -math.inf
-
-
-def _activations(model: Model, x: np.ndarray) -> dict[str, dict[str, float]]:
-    """Describe the output of each layer of a network for a batch, in evaluation mode."""
-    found: dict[str, dict[str, float]] = {}
-    if isinstance(model, Sequential):
-        model.forward(
-            x, observe=lambda layer, out: found.update({layer: _activation_statistics(out)})
-        )
-    return found
-
-
-def _activation_statistics(out: np.ndarray) -> dict[str, float]:
-    return {
-        "activation_mean": float(out.mean(dtype=np.float64)),
-        "activation_std": float(out.std(dtype=np.float64)),
-        "activation_zeros": float(np.count_nonzero(out == 0) / max(out.size, 1)),
-    }
-
-
-def _update_statistics(old: np.ndarray, new: np.ndarray, grad: np.ndarray) -> dict[str, float]:
-    weight = float(np.linalg.norm(old))
-    update = float(np.linalg.norm(new - old))
-    return {
-        "weight_norm": weight,
-        "update_ratio": update / weight if weight else math.nan,
-        "grad_norm": float(np.linalg.norm(grad)),
-    }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,16 +27,19 @@ from chainrule.records import (
 from chainrule.training.config import Config, load_config
 from chainrule.training.environment import describe_environment, limited_threads, session_record
 from chainrule.training.evaluation import evaluate, probabilities, summarise
-from chainrule.training.loop import (
+from chainrule.training.learner import (
     Arrays,
-    Callback,
-    History,
-    Trainer,
+    MakeLearner,
+    NumpyLearner,
     best_weights,
     make_update_rule,
 )
+from chainrule.training.loop import Callback, History, Trainer
 
 __all__ = [
+    "BACKENDS",
+    "Backend",
+    "MakeScorer",
     "Prepared",
     "TrainedRun",
     "evaluate_run",
@@ -43,6 +47,7 @@ __all__ = [
     "load_data",
     "load_run",
     "network_of",
+    "numpy_backend",
     "predict_run",
     "prepare",
     "resolve",
@@ -51,8 +56,46 @@ __all__ = [
 ]
 
 Message = Callable[[str], None]
+Backend = Callable[[Config], MakeLearner]
+MakeScorer = Callable[[Sequential], Any]  # makes an object with `scores` and `loss`, as a network
 
 SPLITS = ("train", "val", "test")
+
+
+def numpy_backend(config: Config) -> MakeLearner:
+    """Return what makes learners of chainrule's own layers.
+
+    Parameters
+    ----------
+    config : Config
+        Its section ``backend`` must leave PyTorch's options at their defaults.
+
+    Returns
+    -------
+    callable
+        `NumpyLearner`.
+
+    Raises
+    ------
+    ConfigError
+        If an option of PyTorch is set.
+
+    Examples
+    --------
+    >>> numpy_backend(load_config()).__name__
+    'NumpyLearner'
+    """
+    default = type(config.backend)()
+    for key, value in config.backend:
+        if key != "name" and value != getattr(default, key):
+            rule = f"be {getattr(default, key)!r} with the backend 'numpy'"
+            remedy = "Only PyTorch has it: set backend.name=torch."
+            raise ConfigError(explain("configuration", f"backend.{key}", rule, repr(value), remedy))
+    return NumpyLearner
+
+
+BACKENDS: Mapping[str, Backend] = MappingProxyType({"numpy": numpy_backend})
+"""What this room can train with; `chainrule.twin.BACKENDS` adds PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +284,8 @@ def train_run(
     config: Config,
     root: str | Path = "runs",
     *,
+    start: str | Path | None = None,
+    backends: Mapping[str, Backend] = BACKENDS,
     callbacks: Iterable[Callback] = (),
     message: Message | None = None,
 ) -> TrainedRun:
@@ -252,6 +297,10 @@ def train_run(
         Everything that determines the run.
     root : path, default "runs"
         The folder of runs.
+    start : path, optional
+        A run, of any backend, whose best weights and fitted preprocessing are started from.
+    backends : mapping, default BACKENDS
+        By the names that ``backend.name`` may have; `chainrule.twin.BACKENDS` has PyTorch too.
     callbacks : iterable of Callback, optional
         Progress bars and the like.
     message : callable, optional
@@ -275,17 +324,19 @@ def train_run(
     >>> trained.history.stopped, sorted(p.name for p in trained.run.path.glob("*.toml"))
     ('completed', ['config.toml'])
     """
+    make_learner = _backend(config, backends)
     with limited_threads(config.threads):
-        prepared = prepare(config)
+        prepared = prepare(config) if start is None else _continued(config, Path(start))
         labels = [prepared.config.model.name, Path(prepared.config.data.name).stem]
         run = new_run_directory(Path(root), labels, prepared.config.to_toml().encode())
         write_json(run.path / "environment.json", describe_environment() | {"sessions": []})
-        return _run(prepared, run, "train", callbacks, message or _silent)
+        return _run(prepared, run, "train", make_learner, callbacks, message or _silent)
 
 
 def resume_run(
     path: str | Path,
     *,
+    backends: Mapping[str, Backend] = BACKENDS,
     callbacks: Iterable[Callback] = (),
     message: Message | None = None,
 ) -> TrainedRun:
@@ -295,6 +346,8 @@ def resume_run(
     ----------
     path : path
         The run directory.
+    backends : mapping, default BACKENDS
+        As for `train_run`.
     callbacks : iterable of Callback, optional
         Progress bars and the like.
     message : callable, optional
@@ -323,18 +376,20 @@ def resume_run(
     """
     run = RunDirectory(path)
     config = load_config(run.path / "config.toml")
+    make_learner = _backend(config, backends)
     with limited_threads(config.threads):
         preprocessor = None
         if run.preprocessing_path.is_file() and _has_checkpoint(run):
             preprocessor = _load_preprocessor(run)
         prepared = prepare(config, preprocessor)
-        return _run(prepared, run, "resume", callbacks, message or _silent)
+        return _run(prepared, run, "resume", make_learner, callbacks, message or _silent)
 
 
 def _run(
     prepared: Prepared,
     run: RunDirectory,
     command: str,
+    make_learner: MakeLearner,
     callbacks: Iterable[Callback],
     message: Message,
 ) -> TrainedRun:
@@ -372,10 +427,11 @@ def _run(
             log=log,
             store=store,
             callbacks=callbacks,
+            learner=make_learner,
         )
         if checkpoint is not None:
             trainer.restore(checkpoint)
-        _add_session(run, command, trainer.step)
+        _add_session(run, command, trainer.step, trainer.learner.describe())
         try:
             with _stop_on_signal(trainer):
                 history = trainer.fit()
@@ -436,7 +492,11 @@ def load_run(path: str | Path) -> tuple[RunDirectory, Config, Sequential, data.P
 
 
 def evaluate_run(
-    path: str | Path, split: str = "test", data_dir: str | Path | None = None
+    path: str | Path,
+    split: str = "test",
+    data_dir: str | Path | None = None,
+    *,
+    scorer: MakeScorer | None = None,
 ) -> dict[str, Any]:
     """Evaluate the best weights of a run on a split and keep the result in its directory.
 
@@ -448,6 +508,8 @@ def evaluate_run(
         Which examples.
     data_dir : path, optional
         Where the data lie now, if not where they lay in training.
+    scorer : callable, optional
+        Wraps the network in what computes its scores instead: `chainrule.twin.TwinScorer`.
 
     Returns
     -------
@@ -482,11 +544,16 @@ def evaluate_run(
         splits = load_data(config)
         chosen = getattr(splits, split)
         arrays = Arrays(preprocessor.transform(chosen.x, np.dtype(config.model.dtype)), chosen.y)
-        return _write_evaluation(run, model, split, splits, arrays)
+        judged = model if scorer is None else scorer(model)
+        return _write_evaluation(run, judged, split, splits, arrays)
 
 
 def predict_run(
-    path: str | Path, images: Sequence[str | Path], *, resize: bool = False
+    path: str | Path,
+    images: Sequence[str | Path],
+    *,
+    resize: bool = False,
+    scorer: MakeScorer | None = None,
 ) -> list[dict[str, Any]]:
     """Predict the classes of image files with the best weights of a run.
 
@@ -498,6 +565,8 @@ def predict_run(
         Image files.
     resize : bool, default False
         Scale images of another size instead of refusing them.
+    scorer : callable, optional
+        As for `evaluate_run`.
 
     Returns
     -------
@@ -529,7 +598,8 @@ def predict_run(
     description = run.data()
     x = data.read_images(images, tuple(description["input_shape"]), resize=resize)
     with limited_threads(config.threads):
-        scores = model.scores(preprocessor.transform(x, np.dtype(config.model.dtype)))
+        judged = model if scorer is None else scorer(model)
+        scores = judged.scores(preprocessor.transform(x, np.dtype(config.model.dtype)))
     chances = probabilities(scores)
     labels = np.argmax(scores, axis=1)
     return [
@@ -611,7 +681,7 @@ def _describe(run: RunDirectory) -> dict[str, Any]:
 
 
 def _write_evaluation(
-    run: RunDirectory, model: Sequential, split: str, splits: data.DataSplits, arrays: Arrays
+    run: RunDirectory, model: Any, split: str, splits: data.DataSplits, arrays: Arrays
 ) -> dict[str, Any]:
     loss, _, scores = evaluate(model, arrays.x, arrays.y)
     assert scores is not None
@@ -627,6 +697,31 @@ def _generator(config: Config, purpose: str) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(key,)))
 
 
+def _backend(config: Config, backends: Mapping[str, Backend]) -> MakeLearner:
+    """Find what a configuration asks for, before anything is loaded or written."""
+    name = config.backend.name
+    if name not in backends:
+        rule = f"be one of {', '.join(backends)} here"
+        remedy = "Pass backends=chainrule.twin.BACKENDS."
+        raise ConfigError(explain("configuration", "backend.name", rule, repr(name), remedy))
+    return backends[name](config)
+
+
+def _continued(config: Config, start: Path) -> Prepared:
+    """Prepare a run that starts from the best weights of another."""
+    _, _, found, preprocessor = load_run(start)
+    prepared = prepare(config, preprocessor)
+    model = prepared.model
+    for group, own in ((found.params, model.params), (found.buffers, model.buffers)):
+        if {k: v.shape for k, v in group.items()} != {k: v.shape for k, v in own.items()}:
+            raise RunError(
+                f"{start}: its weights do not fit this network and these data. Start from it with "
+                "its own settings, and change only how it is trained."
+            )
+        own.update({key: value.astype(model.dtype) for key, value in group.items()})
+    return prepared
+
+
 def _has_checkpoint(run: RunDirectory) -> bool:
     return run.checkpoints.exists("last") or run.checkpoints.exists("previous")
 
@@ -636,9 +731,10 @@ def _load_preprocessor(run: RunDirectory) -> data.Preprocessor:
     return data.preprocessor_from_state(tensors, options)
 
 
-def _add_session(run: RunDirectory, command: str, step: int) -> None:
+def _add_session(run: RunDirectory, command: str, step: int, backend: str) -> None:
     environment = run.environment() or describe_environment()  # none: killed before it was written
-    sessions = [*environment.get("sessions", []), session_record(command, step)]
+    session = session_record(command, step) | {"backend": backend}
+    sessions = [*environment.get("sessions", []), session]
     write_json(run.path / "environment.json", environment | {"sessions": sessions})
 
 

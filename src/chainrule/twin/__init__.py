@@ -1,5 +1,34 @@
 """PyTorch's side of things. Only this room and the benchmarks import PyTorch, an extra."""
 
-from chainrule.twin.functional import FUNCTIONS, available, differentiate
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FUNCTIONS", "available", "differentiate"]
+from chainrule.twin.functional import FUNCTIONS, available, differentiate, require_torch
+
+if TYPE_CHECKING:
+    from chainrule.twin.backends import BACKENDS
+    from chainrule.twin.networks import TwinNetwork, TwinScorer, twin_of_run
+
+__all__ = [
+    "BACKENDS",
+    "FUNCTIONS",
+    "TwinNetwork",
+    "TwinScorer",
+    "available",
+    "differentiate",
+    "require_torch",
+    "twin_of_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import PyTorch, and the training room, when something that needs them is asked for."""
+    if name == "BACKENDS":
+        from chainrule.twin.backends import BACKENDS
+
+        return BACKENDS
+    if name in ("TwinNetwork", "TwinScorer", "twin_of_run"):
+        require_torch(f"twin.{name}")
+        from chainrule.twin import networks
+
+        return getattr(networks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

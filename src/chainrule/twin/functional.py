@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.errors import ConfigError, DataMissingError, explain, nearest
 
-__all__ = ["FUNCTIONS", "available", "differentiate"]
+__all__ = ["FUNCTIONS", "available", "differentiate", "require_torch"]
 
 
 def _multiclass_hinge(F: Any, scores: Any, y: Any, margin: float = 1.0) -> Any:
@@ -89,6 +89,30 @@ def available() -> bool:
     return find_spec("torch") is not None
 
 
+def require_torch(where: str) -> None:
+    """Refuse to go on without PyTorch.
+
+    Parameters
+    ----------
+    where : str
+        Who needs it.
+
+    Raises
+    ------
+    DataMissingError
+        If PyTorch is not installed; the message says how to install it.
+
+    Examples
+    --------
+    >>> if available():
+    ...     require_torch("example")
+    """
+    if not available():
+        raise DataMissingError(
+            f"{where}: PyTorch is not installed. Install it with: pip install 'chainrule[torch]'"
+        )
+
+
 def differentiate(
     name: str,
     arrays: Mapping[str, np.ndarray | None],
@@ -132,11 +156,7 @@ def differentiate(
     if name not in FUNCTIONS:
         rule, known = "be a layer", nearest(str(name), FUNCTIONS)
         raise ConfigError(explain("differentiate", "name", rule, repr(name), known))
-    if not available():
-        raise DataMissingError(
-            "differentiate: PyTorch is not installed. Install it with: "
-            "pip install 'chainrule[torch]'"
-        )
+    require_torch("differentiate")
     import torch
 
     tensors: dict[str, Any] = {

@@ -162,12 +162,14 @@ struct NormPlanes {
   int64_t size, groups;  // images in a group
   int64_t flush;         // images after which lanes are added up
   double* partial;       // (c, groups, 2)
+  bool past;             // store y or dx past the caches
 
   explicit NormPlanes(const Norm<T>& norm) : k(norm) {
     size = greatest<int64_t>(1, kNormGroup / k.shape.s);
     groups = (k.shape.n + size - 1) / size;
     flush = greatest<int64_t>(1, kNormStrand / k.shape.s);
     partial = scratch_of<double>(kNormPartial, 2 * k.shape.c * groups);
+    past = k.shape.s % lanes<T> == 0 && past_caches(k.y ? k.y : k.dx, begin(k.shape.n, 0));
   }
   int64_t begin(int64_t n, int64_t c) const { return (n * k.shape.c + c) * k.shape.s; }
   int64_t end_of(int64_t g) const { return least(k.shape.n, (g + 1) * size); }
@@ -218,9 +220,10 @@ struct NormPlanes {
       T* y = k.y + begin(n, c);
       each_vector<T>(k.shape.s, [&](int64_t i, int, auto, bool) CR_LAMBDA {
         const Vec<T> v = norm_apply<T>(load(x + i), m, scale, shift);
-        store(y + i, k.relu ? positive_part<T>(v) : v);
+        store(y + i, k.relu ? positive_part<T>(v) : v, past);
       });
     }
+    arrived(past);
   }
 
   void backward_sums(int64_t c, int64_t g) const {
@@ -268,9 +271,10 @@ struct NormPlanes {
         if (k.relu) d = norm_apply<T>(v, m, scale, shift) > Vec<T>{} ? d : Vec<T>{};
         d *= slope_a;
         if (k.batch) d += (v - m) * slope_b + slope_c;
-        store(dx + i, d);
+        store(dx + i, d, past);
       });
     }
+    arrived(past);
   }
 };
 

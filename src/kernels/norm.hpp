@@ -177,12 +177,14 @@ struct NormPlanes {
 
   void forward_sums(int64_t c, int64_t g) const {
     const double shift = plane_mean(k.x + begin(0, c), k.shape.s);
+    const int64_t next = begin(1, 0);  // the same channel of the next image
     double total[2] = {0, 0};
     TwoSums<T> sums;
     for (int64_t n = g * size; n < end_of(g); ++n) {
       const T* x = k.x + begin(n, c);
       each_vector<T>(k.shape.s, [&](int64_t i, int strand, auto keep, bool cut) CR_LAMBDA {
         const Vec<T> v = load(x + i);
+        prefetch(x + i, next);
         const Wide<T> wide(v);
         const Wide<T> mask(keep ? broadcast(T(1)) : Vec<T>{});
         CR_UNROLL for (int q = 0; q < Wide<T>::parts; ++q) {
@@ -230,6 +232,7 @@ struct NormPlanes {
     const NormLine<T> line = norm_line(k, c);
     const Vec<T> m = broadcast(line.m), scale = broadcast(line.scale);
     const Vec<T> shift = broadcast(line.shift);
+    const int64_t next = begin(1, 0);
     double total[2] = {0, 0};
     TwoSums<T> sums;
     for (int64_t n = g * size; n < end_of(g); ++n) {
@@ -237,6 +240,8 @@ struct NormPlanes {
       each_vector<T>(k.shape.s, [&](int64_t i, int strand, auto keep, bool cut) CR_LAMBDA {
         const Vec<T> v = load(x + i);
         Vec<T> d = load(dy + i);
+        prefetch(x + i, next);
+        prefetch(dy + i, next);
         if (k.relu) d = norm_apply<T>(v, m, scale, shift) > Vec<T>{} ? d : Vec<T>{};
         Vec<T> product = d * (v - m);
         if (cut) d = keep ? d : Vec<T>{}, product = keep ? product : Vec<T>{};

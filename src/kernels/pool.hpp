@@ -164,6 +164,7 @@ void pairs_forward(const PoolShape& s, const T* x, T* y, uint8_t* winner, int64_
     const T* top = x + s.pair(row);
     for (int64_t j = 0; j < s.ow; j += L) {
       const T *upper = top + 2 * j, *lower = upper + s.w;
+      for (int64_t k = 0; k < 2; ++k) prefetch(upper + k * L), prefetch(lower + k * L);
       const int64_t at = row * s.ow + j;
       Vec<T> v[4];
       if (end - lower >= 2 * L) {

@@ -75,6 +75,12 @@ CR_INLINE void arrived(bool past) {
 #endif
 }
 
+// What lies a page further on is wanted soon: the processor's own prefetching ends with the page.
+template <class T>
+CR_INLINE void prefetch(const T* from, int64_t ahead = 4096 / sizeof(T)) {
+  __builtin_prefetch(from + ahead);
+}
+
 template <class T>
 CR_INLINE Vec<T> broadcast(T value) {
   return value - Vec<T>{};  // not {} + value, which would turn -0 into 0 at the cost of an addition

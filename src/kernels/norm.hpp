@@ -162,12 +162,14 @@ struct NormPlanes {
   int64_t size, groups;  // images in a group
   int64_t flush;         // images after which lanes are added up
   double* partial;       // (c, groups, 2)
+  bool past;             // store y or dx past the caches
 
   explicit NormPlanes(const Norm<T>& norm) : k(norm) {
     size = greatest<int64_t>(1, kNormGroup / k.shape.s);
     groups = (k.shape.n + size - 1) / size;
     flush = greatest<int64_t>(1, kNormStrand / k.shape.s);
     partial = scratch_of<double>(kNormPartial, 2 * k.shape.c * groups);
+    past = k.shape.s % lanes<T> == 0 && past_caches(k.y ? k.y : k.dx, begin(k.shape.n, 0));
   }
   int64_t begin(int64_t n, int64_t c) const { return (n * k.shape.c + c) * k.shape.s; }
   int64_t end_of(int64_t g) const { return least(k.shape.n, (g + 1) * size); }
@@ -175,12 +177,14 @@ struct NormPlanes {
 
   void forward_sums(int64_t c, int64_t g) const {
     const double shift = plane_mean(k.x + begin(0, c), k.shape.s);
+    const int64_t next = begin(1, 0);  // the same channel of the next image
     double total[2] = {0, 0};
     TwoSums<T> sums;
     for (int64_t n = g * size; n < end_of(g); ++n) {
       const T* x = k.x + begin(n, c);
       each_vector<T>(k.shape.s, [&](int64_t i, int strand, auto keep, bool cut) CR_LAMBDA {
         const Vec<T> v = load(x + i);
+        prefetch(x + i, next);
         const Wide<T> wide(v);
         const Wide<T> mask(keep ? broadcast(T(1)) : Vec<T>{});
         CR_UNROLL for (int q = 0; q < Wide<T>::parts; ++q) {
@@ -218,15 +222,17 @@ struct NormPlanes {
       T* y = k.y + begin(n, c);
       each_vector<T>(k.shape.s, [&](int64_t i, int, auto, bool) CR_LAMBDA {
         const Vec<T> v = norm_apply<T>(load(x + i), m, scale, shift);
-        store(y + i, k.relu ? positive_part<T>(v) : v);
+        store(y + i, k.relu ? positive_part<T>(v) : v, past);
       });
     }
+    arrived(past);
   }
 
   void backward_sums(int64_t c, int64_t g) const {
     const NormLine<T> line = norm_line(k, c);
     const Vec<T> m = broadcast(line.m), scale = broadcast(line.scale);
     const Vec<T> shift = broadcast(line.shift);
+    const int64_t next = begin(1, 0);
     double total[2] = {0, 0};
     TwoSums<T> sums;
     for (int64_t n = g * size; n < end_of(g); ++n) {
@@ -234,6 +240,8 @@ struct NormPlanes {
       each_vector<T>(k.shape.s, [&](int64_t i, int strand, auto keep, bool cut) CR_LAMBDA {
         const Vec<T> v = load(x + i);
         Vec<T> d = load(dy + i);
+        prefetch(x + i, next);
+        prefetch(dy + i, next);
         if (k.relu) d = norm_apply<T>(v, m, scale, shift) > Vec<T>{} ? d : Vec<T>{};
         Vec<T> product = d * (v - m);
         if (cut) d = keep ? d : Vec<T>{}, product = keep ? product : Vec<T>{};
@@ -268,9 +276,10 @@ struct NormPlanes {
         if (k.relu) d = norm_apply<T>(v, m, scale, shift) > Vec<T>{} ? d : Vec<T>{};
         d *= slope_a;
         if (k.batch) d += (v - m) * slope_b + slope_c;
-        store(dx + i, d);
+        store(dx + i, d, past);
       });
     }
+    arrived(past);
   }
 };
 

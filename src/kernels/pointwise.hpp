@@ -5,10 +5,6 @@
 #include "runtime.hpp"
 #include "vec.hpp"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #define CR_LAMBDA __attribute__((always_inline))  // behind the parameters of a lambda
 
 namespace {
@@ -100,10 +96,12 @@ CR_INLINE Vec<T> positive_part(Vec<T> v) {  // NaN stays NaN
 // y = max(x, 0). x, y: count elements, of the caller; y may be x.
 template <class T>
 void relu_forward(int64_t count, const T* x, T* y, int threads) {
+  const bool past = x != y && past_caches(y, count);
   auto chunk = [=](int64_t first, int64_t last) {
     map_chunk<T>(first, last, [=](int64_t i, int64_t n) {
-      store_part(y + i, positive_part<T>(load_part(x + i, n)), n);
+      store_part(y + i, positive_part<T>(load_part(x + i, n)), n, past);
     });
+    arrived(past);
   };
   parallel_chunks(count, kChunk, threads, chunk);
 }
@@ -112,11 +110,13 @@ void relu_forward(int64_t count, const T* x, T* y, int threads) {
 // the same places. All: count elements, of the caller; dx may be dy.
 template <class T>
 void relu_backward(int64_t count, const T* x, const T* dy, T* dx, int threads) {
+  const bool past = dx != dy && past_caches(dx, count);
   auto chunk = [=](int64_t first, int64_t last) {
     map_chunk<T>(first, last, [=](int64_t i, int64_t n) {
       const Vec<T> d = load_part(dy + i, n);
-      store_part(dx + i, load_part(x + i, n) > Vec<T>{} ? d : Vec<T>{}, n);
+      store_part(dx + i, load_part(x + i, n) > Vec<T>{} ? d : Vec<T>{}, n, past);
     });
+    arrived(past);
   };
   parallel_chunks(count, kChunk, threads, chunk);
 }

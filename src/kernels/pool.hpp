@@ -94,7 +94,7 @@ struct NarrowPairs {
         shuffle<Apart<B, false>, T>(even0, even1), shuffle<Apart<B, false>, T>(odd0, odd1),
         shuffle<Apart<B, true>, T>(even0, even1), shuffle<Apart<B, true>, T>(odd0, odd1));
   }
-  CR_INLINE static void backward(Vec<T> dy, LaneMask<T> which, T* dx) {
+  CR_INLINE static void backward(Vec<T> dy, LaneMask<T> which, T* dx, bool past) {
     constexpr int L = lanes<T>;
     Vec<T> part[4];
     CR_UNROLL for (int q = 0; q < 4; ++q) part[q] = which == q ? dy : Vec<T>{};
@@ -102,10 +102,10 @@ struct NarrowPairs {
     const Vec<T> even1 = shuffle<Together<T, B, true>, T>(part[0], part[2]);
     const Vec<T> odd0 = shuffle<Together<T, B, false>, T>(part[1], part[3]);
     const Vec<T> odd1 = shuffle<Together<T, B, true>, T>(part[1], part[3]);
-    store(dx, shuffle<Together<T, 1, false>, T>(even0, odd0));
-    store(dx + L, shuffle<Together<T, 1, true>, T>(even0, odd0));
-    store(dx + 2 * L, shuffle<Together<T, 1, false>, T>(even1, odd1));
-    store(dx + 3 * L, shuffle<Together<T, 1, true>, T>(even1, odd1));
+    store(dx, shuffle<Together<T, 1, false>, T>(even0, odd0), past);
+    store(dx + L, shuffle<Together<T, 1, true>, T>(even0, odd0), past);
+    store(dx + 2 * L, shuffle<Together<T, 1, false>, T>(even1, odd1), past);
+    store(dx + 3 * L, shuffle<Together<T, 1, true>, T>(even1, odd1), past);
   }
 };
 
@@ -128,16 +128,17 @@ void narrow_forward(Indices<B>, const T* x, T* y, uint8_t* winner, int64_t first
 }
 template <class T, int B>
 void narrow_backward(Indices<B>, const T* dy, const uint8_t* winner, T* dx, int64_t first,
-                     int64_t last) {
+                     int64_t last, bool past) {
   constexpr int64_t L = lanes<T>;
   for (int64_t i = first; i < last; i += L) {
     const int64_t count = least(L, last - i);
     T buffer[4 * L];
     NarrowPairs<T, B>::backward(load_part(dy + i, count), load_winners<T>(winner + i, count),
-                                count < L ? buffer : dx + 4 * i);
+                                count < L ? buffer : dx + 4 * i, past && count == L);
     if (count < L)
       std::memcpy(dx + 4 * i, buffer, static_cast<size_t>(4 * count) * sizeof(T));
   }
+  arrived(past);
 }
 
 // f(B) as a template argument for the width that narrow images have; false if they are not.
@@ -163,6 +164,7 @@ void pairs_forward(const PoolShape& s, const T* x, T* y, uint8_t* winner, int64_
     const T* top = x + s.pair(row);
     for (int64_t j = 0; j < s.ow; j += L) {
       const T *upper = top + 2 * j, *lower = upper + s.w;
+      for (int64_t k = 0; k < 2; ++k) prefetch(upper + k * L), prefetch(lower + k * L);
       const int64_t at = row * s.ow + j;
       Vec<T> v[4];
       if (end - lower >= 2 * L) {
@@ -210,6 +212,28 @@ void pairs_backward(const PoolShape& s, const T* dy, const uint8_t* winner, T* d
     if (s.h % 2 && row % s.oh == s.oh - 1)
       std::memset(top + 2 * s.w, 0, static_cast<size_t>(s.w) * sizeof(T));
   }
+}
+
+// The same for images of even sizes whose rows of windows are whole vectors.
+template <class T>
+void whole_pairs_backward(const PoolShape& s, const T* dy, const uint8_t* winner, T* dx,
+                          int64_t first, int64_t last, bool past) {
+  constexpr int64_t L = lanes<T>;
+  for (int64_t row = first; row < last; ++row) {
+    T* to = dx + s.pair(row);
+    for (int64_t at = row * s.ow; at < (row + 1) * s.ow; at += L, to += 2 * L) {
+      const Vec<T> d = load(dy + at);
+      const LaneMask<T> which = load_winners<T>(winner + at, L);
+      Vec<T> part[4];
+      CR_UNROLL for (int q = 0; q < 4; ++q) part[q] = which == q ? d : Vec<T>{};
+      CR_UNROLL for (int half = 0; half < 2; ++half) {
+        const Vec<T> left = part[2 * half], right = part[2 * half + 1];
+        store(to + half * s.w, shuffle<Together<T, 1, false>, T>(left, right), past);
+        store(to + half * s.w + L, shuffle<Together<T, 1, true>, T>(left, right), past);
+      }
+    }
+  }
+  arrived(past);
 }
 
 // ---- any window -----------------------------------------------------------------------------
@@ -325,15 +349,20 @@ void max_pool_backward(const PoolShape& s, const T* dy, const W* winner, T* dx, 
   if constexpr (sizeof(W) == 1) {
     if (s.two_by_two() && outputs > 0) {
       const bool even = s.h % 2 == 0 && s.w % 2 == 0;
+      const bool past = even && past_caches(dx, 4 * outputs);
       if (even && if_narrow<T, 1>(s, [&](auto width) {
             auto chunk = [&](int64_t first, int64_t last) {
-              narrow_backward(width, dy, winner, dx, first, last);
+              narrow_backward(width, dy, winner, dx, first, last, past);
             };
             parallel_chunks(outputs, kChunk, threads, chunk);
           }))
         return;
+      const bool whole = even && s.ow % lanes<T> == 0;
       auto rows = [&](int64_t first, int64_t last) {
-        pairs_backward(s, dy, winner, dx, first, last);
+        if (whole)
+          whole_pairs_backward(s, dy, winner, dx, first, last, past);
+        else
+          pairs_backward(s, dy, winner, dx, first, last);
       };
       const int64_t chunk = greatest<int64_t>(1, kChunk / s.ow);
       return parallel_chunks(s.planes * s.oh, chunk, threads, rows);

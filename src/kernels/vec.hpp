@@ -8,6 +8,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #ifndef CR_VECTOR_BYTES
 #define CR_VECTOR_BYTES 16
 #endif
@@ -35,6 +39,48 @@ template <class T>
 CR_INLINE void store(T* to, Vec<T> value) {
   *reinterpret_cast<Vec<T>*>(to) = value;
 }
+
+// ---- past the caches --------------------------------------------------------------------------
+// An ordinary store reads the line it writes to first, which for an array that fits no cache is
+// traffic for nothing. Vectors stored past the caches do not; a task that does so ends with
+// `arrived`, which orders them before whatever tells others that it is done.
+
+constexpr int64_t kPastCaches = 12 << 20;  // bytes; at 8 MB what reads the array next gets slower
+
+// Whether to store an array of `count` elements that way. All its vectors have to be aligned:
+// those are that begin a multiple of the vector's length from `to` on.
+template <class T>
+bool past_caches(const T* to, int64_t count) {
+  return count * int64_t(sizeof(T)) >= kPastCaches &&
+         reinterpret_cast<uintptr_t>(to) % CR_VECTOR_BYTES == 0;
+}
+template <class T>
+CR_INLINE void store(T* to, Vec<T> value, bool past) {
+  if (!past) return store(to, value);
+#if CR_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)value);
+#elif CR_VECTOR_BYTES == 32 && defined(__AVX__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)value);
+#elif CR_VECTOR_BYTES == 16 && defined(__SSE2__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)value);
+#else
+  store(to, value);
+#endif
+}
+CR_INLINE void arrived(bool past) {
+#if defined(__x86_64__)
+  if (past) _mm_sfence();
+#else
+  (void)past;
+#endif
+}
+
+// What lies a page further on is wanted soon: the processor's own prefetching ends with the page.
+template <class T>
+CR_INLINE void prefetch(const T* from, int64_t ahead = 4096 / sizeof(T)) {
+  __builtin_prefetch(from + ahead);
+}
+
 template <class T>
 CR_INLINE Vec<T> broadcast(T value) {
   return value - Vec<T>{};  // not {} + value, which would turn -0 into 0 at the cost of an addition
@@ -64,9 +110,9 @@ CR_INLINE Vec<T> load_part(const T* from, int64_t count, T fill = T(0)) {
 }
 
 template <class T>
-CR_INLINE void store_part(T* to, Vec<T> value, int64_t count) {
+CR_INLINE void store_part(T* to, Vec<T> value, int64_t count, bool past = false) {
   if (count >= lanes<T>) {
-    store(to, value);
+    store(to, value, past);
   } else if (count > 0) {
     T part[lanes<T>];
     store(part, value);

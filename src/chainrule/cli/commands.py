@@ -28,7 +28,7 @@ from chainrule.cli.settings import (
 from chainrule.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chainrule.training.runs import MakeScorer
+    from chainrule.training.finished import MakeScorer
 
 __all__ = ["COMMANDS"]
 

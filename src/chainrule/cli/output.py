@@ -21,7 +21,7 @@ from rich.console import Console
 from chainrule.data import DatasetInfo, DataSplits
 from chainrule.records import write_atomically
 from chainrule.training import Callback, ProgressBar, SanityCheck, TrainedRun, Trainer
-from chainrule.training.runs import Prepared
+from chainrule.training.preparation import Prepared
 
 if TYPE_CHECKING:
     from chainrule.proof import LayerProof

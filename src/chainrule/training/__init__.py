@@ -3,21 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from chainrule.training.config import Config, load_config
+from chainrule.training.finished import evaluate_run, list_runs, load_run, predict_run
 from chainrule.training.fitting import fit
 from chainrule.training.learner import Arrays
 from chainrule.training.loop import Callback, History, Trainer
+from chainrule.training.preparation import prepare
 from chainrule.training.progress import ProgressBar
-from chainrule.training.runs import (
-    BACKENDS,
-    TrainedRun,
-    evaluate_run,
-    list_runs,
-    load_run,
-    predict_run,
-    prepare,
-    resume_run,
-    train_run,
-)
+from chainrule.training.runs import BACKENDS, TrainedRun, resume_run, train_run
 from chainrule.training.sanity import SanityCheck, sanity_checks
 
 if TYPE_CHECKING:

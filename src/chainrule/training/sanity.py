@@ -13,7 +13,7 @@ from chainrule.optim import make_optimizer
 from chainrule.training.config import Config
 from chainrule.training.environment import limited_threads
 from chainrule.training.evaluation import accuracy_of
-from chainrule.training.runs import network_of, prepare
+from chainrule.training.preparation import network_of, prepare
 
 __all__ = ["SanityCheck", "sanity_checks"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from chainrule.optim import make_schedule
-from chainrule.training.runs import Prepared
+from chainrule.training.preparation import Prepared
 from chainrule.twin.networks import TwinNetwork
 from chainrule.twin.optimizers import make_torch_optimizer, make_torch_schedule
 

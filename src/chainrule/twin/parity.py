@@ -17,7 +17,7 @@ from chainrule.optim import clip_grad_norm
 from chainrule.training import Config, prepare
 from chainrule.training.environment import limited_threads
 from chainrule.training.learner import make_update_rule
-from chainrule.training.runs import Prepared
+from chainrule.training.preparation import Prepared
 from chainrule.twin.conventions import Convention, measure_conventions
 from chainrule.twin.networks import TwinNetwork
 from chainrule.twin.optimizers import make_torch_optimizer, make_torch_schedule

@@ -16,6 +16,7 @@ from chainrule.models import Sequential
 from chainrule.records import MetricsLog, RunDirectory, new_run_directory, save_tensors, write_json
 from chainrule.training.config import Config, load_config
 from chainrule.training.environment import describe_environment, limited_threads, session_record
+from chainrule.training.evaluation import MeanOfViews
 from chainrule.training.finished import load_preprocessor, load_run, write_evaluation
 from chainrule.training.learner import MakeLearner, NumpyLearner
 from chainrule.training.loop import Callback, History, Trainer
@@ -241,7 +242,8 @@ def _run(
             _end_session(run, "diverged")
             raise
     if history.stopped != "interrupted" and len(prepared.val.x):
-        write_evaluation(run, prepared.model, "val", prepared.splits, prepared.val)
+        judged = MeanOfViews(prepared.model, prepared.config.data.tta)
+        write_evaluation(run, judged, "val", prepared.splits, prepared.val)
     return TrainedRun(run, history, prepared.model)
 
 

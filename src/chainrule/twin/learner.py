@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from chainrule.data import BatchIterator
+from chainrule.data import BatchIterator, views
 from chainrule.errors import ConfigError, RunError, explain
 from chainrule.models import Sequential
 from chainrule.optim import Schedule
@@ -287,12 +287,9 @@ class TorchLearner:
         found = []
         with torch.no_grad(), self._autocast():
             for i in range(0, len(arrays.x), BATCH):
-                x = self._on_device(torch.tensor(arrays.x[i : i + BATCH]))
-                if self._averages:
-                    state = self._averages | dict(self.network.named_buffers())
-                    found.append(functional_call(self.network, state, x))
-                else:
-                    found.append(self.network(x))
+                versions = views(arrays.x[i : i + BATCH], self._config.data.tta)
+                seen = [self._scores_now(torch.tensor(version.copy())) for version in versions]
+                found.append(torch.stack(seen).mean(dim=0))
         scores = torch.cat(found).to(self._dtype).cpu()
         loss = self.network.loss(scores, torch.tensor(arrays.y)).item()
         return loss, accuracy_of(scores.numpy(), arrays.y)
@@ -444,6 +441,15 @@ class TorchLearner:
                 found[name] = activation_statistics(_array(x.to(self._dtype)))
         self.network.train()
         return found
+
+    def _scores_now(self, x: Tensor) -> Tensor:
+        """Return scores in evaluation mode, of the averages where there are any."""
+        if not self._averages:
+            scores: Tensor = self.network(self._on_device(x))
+            return scores
+        state = self._averages | dict(self.network.named_buffers())
+        averaged: Tensor = functional_call(self.network, state, self._on_device(x))
+        return averaged
 
     @torch.no_grad()
     def _average(self) -> None:

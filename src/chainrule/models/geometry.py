@@ -11,6 +11,7 @@ Pair = int | tuple[int, int]
 
 
 def two(value: Pair) -> tuple[int, int]:
+    """Return height and width of what is given as a pair or as one number for both."""
     if isinstance(value, int):
         return value, value
     first, second = value
@@ -18,6 +19,7 @@ def two(value: Pair) -> tuple[int, int]:
 
 
 def image_shape(module: Module, shape: Shape) -> Shape:
+    """Return a shape (C, H, W), or refuse what is none, in the name of a layer."""
     if len(shape) != 3:
         raise ShapeError(
             explain(

@@ -19,7 +19,7 @@ using chainrule::parallel;
 using chainrule::scratch_of;
 
 #if CR_VECTOR_BYTES == 64
-constexpr int kTilePixels = 2, kTileFilters = 13, kTileTaps = 12;
+constexpr int kTilePixels = 2, kTileFilters = 13, kTileTaps = 11;
 constexpr int kNarrowPixels = 6, kNarrowFilters = 4;
 #else
 constexpr int kTilePixels = 2, kTileFilters = 6, kTileTaps = 5;
@@ -66,13 +66,20 @@ struct Split {
   int64_t size() const { return c * mh * mw * plane; }
 };
 
+struct Inside {
+  int64_t first, last;
+};
+// Of `count` places those j with 0 <= j * step - shift < size.
+inline Inside inside(int64_t count, int64_t size, int64_t step, int64_t shift) {
+  const int64_t first = least(count, shift <= 0 ? 0 : (shift + step - 1) / step);
+  const int64_t end = size + shift <= 0 ? 0 : (size + shift - 1) / step + 1;
+  return {first, greatest(first, least(count, end))};
+}
+
 template <class T>
 CR_INLINE void copy_row(const T* from, T* to, int64_t count) {
   constexpr int64_t L = lanes<T>;
-  if (count < L) {
-    for (int64_t j = 0; j < count; ++j) to[j] = from[j];
-    return;
-  }
+  if (count < L) return store_part(to, load_part(from, count), count);
   for (int64_t j = 0; j + L < count; j += L) store(to + j, load(from + j));
   store(to + count - L, load(from + count - L));
 }
@@ -94,35 +101,73 @@ CR_INLINE void copy_every_other(const T* from, T* to, int64_t count) {
   for (int64_t j = 0; j < count; ++j) to[j] = from[2 * j];
 }
 
+// Zeros, and whole vectors of them: runs over the end of what it fills.
+template <class T>
+CR_INLINE void fill_zeros(T* to, int64_t count) {
+  for (int64_t j = 0; j < count; j += lanes<T>) {
+    store(to + j, Vec<T>{});
+    __asm__("" ::: "memory");  // or GCC calls memset, for a vector or two
+  }
+}
+
+struct Columns {  // of a row of `cols`: those from first to last are from[j step - shift]
+  int64_t cols, first, last, step, shift;
+};
+
+// Rows of which only some columns are copied, the others zero; may run over the end.
+#ifdef CR_MASKS
+template <class T, int64_t step>
+void copy_rows(const Columns& c, int64_t rows, const T* from, int64_t apart, T* to) {
+  constexpr int64_t L = lanes<T>;
+  const Shuffle<T> in;
+  for (int64_t v = 0; v < c.cols; v += L, from += step * L, to += L) {
+    const uint32_t there = mask_of(step * (c.first - v), step * (c.last - v - 1) + 1);
+    const uint32_t wanted = mask_of(0, c.cols - v);
+    for (int64_t i = 0; i < rows; ++i) {
+      const T* at = from + i * apart - c.shift;
+      Vec<T> value = load_masked(at, there);
+      if (step == 2)
+        value = __builtin_shuffle(value, load_masked(at + L, there >> L), in.even);
+      store_masked(to + i * c.cols, value, wanted);
+    }
+  }
+}
+#endif
+
+template <class T>
+void copy_rows(const Columns& c, int64_t rows, const T* from, int64_t apart, T* to) {
+#ifdef CR_MASKS
+  if (c.step == 1) return copy_rows<T, 1>(c, rows, from, apart, to);
+  if (c.step == 2) return copy_rows<T, 2>(c, rows, from, apart, to);
+#endif
+  for (int64_t i = 0; i < rows; ++i, from += apart, to += c.cols) {
+    const T* at = from + c.first * c.step - c.shift;
+    fill_zeros(to, c.first);
+    if (c.step == 1)
+      copy_row(at, to + c.first, c.last - c.first);
+    else if (c.step == 2)
+      copy_every_other(at, to + c.first, c.last - c.first);
+    else
+      for (int64_t j = c.first; j < c.last; ++j) to[j] = from[j * c.step - c.shift];
+    fill_zeros(to + c.last, c.cols - c.last);
+  }
+}
+
+// In ascending order, as what is written may run over its end, by less than a vector.
 template <class T>
 void split_image(const Split& s, const T* __restrict x, T* __restrict out) {
-  for (int64_t b = 0; b < s.mw; ++b) {
-    // columns j with 0 <= j * mw + b - left < w
-    const int64_t shift = s.left - b;
-    const int64_t first = least(s.cols, shift <= 0 ? 0 : (shift + s.mw - 1) / s.mw);
-    const int64_t end = s.w + shift <= 0 ? 0 : (s.w + shift - 1) / s.mw + 1;
-    const int64_t last = greatest(first, least(s.cols, end));
-    for (int64_t c = 0; c < s.c; ++c)
-      for (int64_t a = 0; a < s.mh; ++a) {
-        T* __restrict to = out + ((c * s.mh + a) * s.mw + b) * s.plane;
-        for (int64_t i = 0; i < s.rows; ++i, to += s.cols) {
-          const int64_t row = i * s.mh + a - s.top;
-          if (row < 0 || row >= s.h) {
-            for (int64_t j = 0; j < s.cols; ++j) to[j] = T(0);
-            continue;
-          }
-          const T* __restrict from = x + (c * s.h + row) * s.w;
-          for (int64_t j = 0; j < first; ++j) to[j] = T(0);
-          if (s.mw == 1)
-            copy_row(from + first - shift, to + first, last - first);
-          else if (s.mw == 2)
-            copy_every_other(from + 2 * first - shift, to + first, last - first);
-          else
-            for (int64_t j = first; j < last; ++j) to[j] = from[j * s.mw - shift];
-          for (int64_t j = last; j < s.cols; ++j) to[j] = T(0);
-        }
+  for (int64_t c = 0; c < s.c; ++c)
+    for (int64_t a = 0; a < s.mh; ++a) {
+      const Inside rows = inside(s.rows, s.h, s.mh, s.top - a);
+      const T* from = x + (c * s.h + rows.first * s.mh - s.top + a) * s.w;
+      for (int64_t b = 0; b < s.mw; ++b, out += s.plane) {
+        const Inside cols = inside(s.cols, s.w, s.mw, s.left - b);
+        fill_zeros(out, rows.first * s.cols);
+        copy_rows({s.cols, cols.first, cols.last, s.mw, s.left - b}, rows.last - rows.first, from,
+                  s.mh * s.w, out + rows.first * s.cols);
+        fill_zeros(out + rows.last * s.cols, (s.rows - rows.last) * s.cols);
       }
-  }
+    }
 }
 
 // ---- the register tile ----------------------------------------------------------------------

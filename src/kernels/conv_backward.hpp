@@ -33,6 +33,22 @@ const T* upstream(const Shape& s, const T* dy, const T* y, const uint8_t* winner
   return dy + n * size;
 }
 
+// L rows of `count` values, zeros behind them and instead of more than `rows` rows.
+template <class T>
+CR_INLINE void load_square(const T* from, int64_t apart, int64_t rows, int64_t count,
+                           Vec<T> (&a)[lanes<T>]) {
+  constexpr int L = lanes<T>;
+  if (rows >= L && count >= L) {
+    CR_UNROLL for (int i = 0; i < L; ++i) {
+      a[i] = load(from + i * apart);
+      prefetch(from + i * apart, L * apart);
+    }
+  } else {
+    for (int64_t i = 0; i < L; ++i)
+      a[i] = i < rows ? load_part(from + i * apart, count) : Vec<T>{};
+  }
+}
+
 // a (F, P) to blocks of two vectors of filters (the last may be one): [block][pixel][filter],
 // zeros for F <= f < width; width is a multiple of the vector
 template <class T>
@@ -46,12 +62,7 @@ void transpose(const T* __restrict a, int64_t filters, int64_t pixels, T* __rest
       const int64_t rows = filters - f, cols = least(L, pixels - p);
       const T* from = a + f * pixels + p;
       Vec<T> square[L];
-      if (rows >= L && cols == L) {
-        CR_UNROLL for (int i = 0; i < L; ++i) square[i] = load(from + i * pixels);
-      } else {
-        for (int64_t i = 0; i < L; ++i)
-          square[i] = i < rows ? load_part(from + i * pixels, cols) : Vec<T>{};
-      }
+      load_square(from, pixels, rows, cols, square);
       if (cols == L) {
         transpose_square<T>(square, to + p * step, step);
       } else {
@@ -59,6 +70,42 @@ void transpose(const T* __restrict a, int64_t filters, int64_t pixels, T* __rest
         transpose_square<T>(square, turned, L);
         for (int64_t j = 0; j < cols; ++j) store(to + (p + j) * step, load(turned + j * L));
       }
+    }
+  }
+}
+
+// The windows of L filters of a pooled gradient, transposed: keep(window, q, vector) gets what
+// passes to pixel q of a window, `sums` all of it; `look` sees dy.
+template <class T, class Look, class Keep>
+CR_INLINE void transpose_windows(const T* dy, const uint8_t* winner, int64_t filters,
+                                 int64_t windows, double* sums, Look look, Keep keep) {
+  constexpr int64_t L = lanes<T>;
+  using Index = typename Shuffle<T>::Index;
+  using Bytes = typename ChunkOf<uint8_t, L>::type;
+  for (int64_t first = 0; first < windows; first += L) {
+    const int64_t at = greatest<int64_t>(0, least(first, windows - L));
+    const int64_t some = least(L, windows - at);
+    Vec<T> d[L], which[L];
+    load_square(dy + at, windows, filters, some, d);
+    for (int64_t i = 0; i < L; ++i) {
+      Bytes bytes = {};
+      if (i < filters)
+        std::memcpy(&bytes, winner + i * windows + at, some == L ? L : static_cast<size_t>(some));
+      which[i] = (Vec<T>)__builtin_convertvector(bytes, Index);
+    }
+    CR_UNROLL for (int i = 0; i < L; ++i) look(d[i], i);
+    turn_square<T>(d);
+    turn_square<T>(which);
+    Vec<T> sum = {};
+    for (int64_t w = 0; w < some; ++w) {
+      const Index from = (Index)which[w];
+      CR_UNROLL for (int q = 0; q < 4; ++q) keep(at + w, q, from == q ? d[w] : Vec<T>{});
+      if (at + w >= first) sum += from < 4 ? d[w] : Vec<T>{};  // others were there before
+    }
+    const Wide<T> wide(sum);
+    CR_UNROLL for (int part = 0; part < Wide<T>::parts; ++part) {
+      double* to = sums + part * lanes<double>;
+      store(to, load(to) + wide.part[part]);
     }
   }
 }
@@ -98,13 +145,15 @@ void weight_tile(const Batch<T>& batch, const int64_t* offset, int64_t first, T*
   CR_UNROLL for (int k = 0; k < K; ++k)
     CR_UNROLL for (int v = 0; v < V; ++v) sum[k][v] = load(sums + k * width + v * L);
   for (int64_t n = 0; n < batch.images; ++n) {
-    const T* x = batch.x + n * batch.x_apart;
-    const T* from[K];
-    CR_UNROLL for (int k = 0; k < K; ++k) from[k] = x + offset[k];
     const T* d = batch.dy + n * batch.dy_apart + first * batch.gh * gw;
     for (int64_t i = 0; i < batch.gh; ++i) {
-      const int64_t begin = i * batch.row;
-      for (int64_t j = begin; j < begin + gw; ++j, d += V * L) {
+      const T* row = batch.x + n * batch.x_apart + i * batch.row + gw;
+      const T* from[K];  // the ends of rows
+      CR_UNROLL for (int k = 0; k < K; ++k) {
+        from[k] = row + offset[k];
+        __asm__("" : "+r"(from[k]));  // a register each, or GCC derives one from the other
+      }
+      for (int64_t j = -gw; j < 0; ++j, d += V * L) {
         Vec<T> value[V];
         CR_UNROLL for (int v = 0; v < V; ++v) value[v] = load(d + v * L);
         CR_UNROLL for (int k = 0; k < K; ++k) {
@@ -168,15 +217,15 @@ struct Backward {
   const uint8_t* winner;
   T* dx;
   T* partial;              // [groups][taps][width]
-  double* dbias;           // [groups][F]
+  double* dbias;           // [groups][width]
   Phase<T> phases[kMaxPhases];
   int64_t phase_pixels;    // of all phases, for a channel
 
   void operator()(int64_t group) const {
     T* sums = partial + group * taps * width;
-    double* bias_sums = dbias + group * s.f;
+    double* bias_sums = dbias + group * width;
     std::memset(sums, 0, taps * width * sizeof(T));
-    for (int64_t f = 0; f < s.f; ++f) bias_sums[f] = 0;
+    for (int64_t f = 0; f < width; ++f) bias_sums[f] = 0;
     const int64_t first = s.n * group / groups, last = s.n * (group + 1) / groups;
     for (int64_t n = first; n < last; n += batch_size)
       batch(n, least(batch_size, last - n), sums, bias_sums);
@@ -189,21 +238,45 @@ struct Backward {
     T* turned = scratch_of<T>(kTransposed, batch_size * dy_apart + kPad);
     for (int64_t i = 0; i < images; ++i) {
       const int64_t n = first + i;
+      split_image(split, x + n * s.c * s.h * s.w, copies + i * x_apart);
+      if (winner && !dx) {
+        scatter_windows(n, turned + i * dy_apart, bias_sums);
+        continue;
+      }
       const T* up = upstream(s, dy, y, winner, n);
       sum_planes(up, s.f, pixels, bias_sums);
-      split_image(split, x + n * s.c * s.h * s.w, copies + i * x_apart);
       transpose(up, s.f, pixels, turned + i * dy_apart, width);
       if (dx) inputs(n, up);
     }
     const Batch<T> all{copies, turned, images, x_apart, dy_apart, split.cols, s.oh, s.ow, width};
     constexpr int64_t L = lanes<T>;
-    for (int64_t k = 0; k < taps; k += kTileTaps) {
-      const int64_t some = least<int64_t>(kTileTaps, taps - k);
+    for (int64_t b = 0; b < (taps + kTileTaps - 1) / kTileTaps; ++b) {
+      const Block block = filter_block(taps, kTileTaps, b);
+      T* to = sums + block.first * width;
       int64_t v = 0;
       for (; v + 2 * L <= width; v += 2 * L)
-        weight_dispatch<T, kTileTaps, 2>(some, all, offset + k, v, sums + k * width + v);
+        weight_dispatch<T, kTileTaps, 2>(block.count, all, offset + block.first, v, to + v);
       for (; v < width; v += L)
-        weight_dispatch<T, kTileTaps, 1>(some, all, offset + k, v, sums + k * width + v);
+        weight_dispatch<T, kTileTaps, 1>(block.count, all, offset + block.first, v, to + v);
+    }
+  }
+
+  // What `transpose` makes of `upstream`, straight from the pooled gradient.
+  void scatter_windows(int64_t n, T* turned, double* bias_sums) const {
+    constexpr int64_t L = lanes<T>;
+    const int64_t pixels = s.oh * s.ow, gh = s.oh / 2, gw = s.ow / 2, windows = gh * gw;
+    int64_t* corner = scratch_of<int64_t>(kOffsets, windows);
+    for (int64_t i = 0; i < windows; ++i) corner[i] = 2 * (i / gw * s.ow + i % gw);
+    if (s.oh % 2 || s.ow % 2) std::memset(turned, 0, pixels * width * sizeof(T));
+    for (int64_t f = 0; f < width; f += L) {
+      const int64_t block = f / (2 * L) * 2 * L, step = least(2 * L, width - block);
+      T* to = turned + block * pixels + (f - block);
+      const int64_t at = (n * s.f + f) * windows, row = s.ow;
+      transpose_windows(
+          dy + at, winner + at, s.f - f, windows, bias_sums + f, [](Vec<T>, int) {},
+          [=](int64_t w, int q, Vec<T> value) {
+            store(to + (corner[w] + q / 2 * row + q % 2) * step, value);
+          });
     }
   }
 
@@ -357,7 +430,7 @@ bool conv_backward(const Shape& s, const T* x, const T* weight, const T* dy, con
   const int64_t partial = work.groups * work.taps * work.width;
   T* memory = scratch_of<T>(kWeights, 2 * weights + partial + kPad);
   work.partial = memory + 2 * weights;
-  double* bias_sums = scratch_of<double>(kBiasSums, work.groups * s.f);
+  double* bias_sums = scratch_of<double>(kBiasSums, work.groups * work.width);
   work.dbias = bias_sums;
   if (dx) {
     int64_t* phase_offset = offset + work.taps;
@@ -374,7 +447,7 @@ bool conv_backward(const Shape& s, const T* x, const T* weight, const T* dy, con
   parallel((work.taps + kReduceTaps - 1) / kReduceTaps, threads, reduce);
   for (int64_t f = 0; dbias && f < s.f; ++f) {
     double total = 0;
-    for (int64_t g = 0; g < work.groups; ++g) total += bias_sums[g * s.f + f];
+    for (int64_t g = 0; g < work.groups; ++g) total += bias_sums[g * work.width + f];
     dbias[f] = static_cast<T>(total);
   }
   return true;

@@ -100,24 +100,56 @@ constexpr int64_t round_up(int64_t value, int64_t multiple) {
 
 // ---- parts of vectors -----------------------------------------------------------------------
 
+#if CR_VECTOR_BYTES == 64 && defined(__AVX512F__)
+#define CR_MASKS 1
+template <class T>
+CR_INLINE Vec<T> load_masked(const T* from, uint32_t mask, Vec<T> rest = Vec<T>{}) {
+  if constexpr (sizeof(T) == 4)
+    return (Vec<T>)_mm512_mask_loadu_ps((__m512)rest, static_cast<__mmask16>(mask), from);
+  else
+    return (Vec<T>)_mm512_mask_loadu_pd((__m512d)rest, static_cast<__mmask8>(mask), from);
+}
+template <class T>
+CR_INLINE void store_masked(T* to, Vec<T> value, uint32_t mask) {
+  if constexpr (sizeof(T) == 4)
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>(mask), (__m512)value);
+  else
+    _mm512_mask_storeu_pd(to, static_cast<__mmask8>(mask), (__m512d)value);
+}
+// Bits first to last - 1, of at most 32.
+CR_INLINE uint32_t mask_of(int64_t first, int64_t last) {
+  const auto below = [](int64_t bit) {
+    return (uint64_t{1} << (bit < 0 ? 0 : bit > 32 ? 32 : bit)) - 1;
+  };
+  return static_cast<uint32_t>(below(last) & ~below(first));
+}
+#endif
+
+// The first `count` lanes from memory, the others `fill`.
 template <class T>
 CR_INLINE Vec<T> load_part(const T* from, int64_t count, T fill = T(0)) {
   if (count >= lanes<T>) return load(from);
+#ifdef CR_MASKS
+  return load_masked(from, mask_of(0, count), broadcast(fill));
+#else
   T part[lanes<T>];
   for (int i = 0; i < lanes<T>; ++i) part[i] = fill;
   if (count > 0) std::memcpy(part, from, static_cast<size_t>(count) * sizeof(T));
   return load(part);
+#endif
 }
 
 template <class T>
 CR_INLINE void store_part(T* to, Vec<T> value, int64_t count, bool past = false) {
-  if (count >= lanes<T>) {
-    store(to, value, past);
-  } else if (count > 0) {
-    T part[lanes<T>];
-    store(part, value);
-    std::memcpy(to, part, static_cast<size_t>(count) * sizeof(T));
-  }
+  if (count >= lanes<T>) return store(to, value, past);
+#ifdef CR_MASKS
+  store_masked(to, value, mask_of(0, count));
+#else
+  if (count <= 0) return;
+  T part[lanes<T>];
+  store(part, value);
+  std::memcpy(to, part, static_cast<size_t>(count) * sizeof(T));
+#endif
 }
 
 // ---- shuffles -------------------------------------------------------------------------------

@@ -62,44 +62,40 @@ struct Watch {
   }
 };
 
-// The inverse of a store: L rows of `count` values, the rest of them zero, as columns.
+// The zeros around block b of a padded copy.
 template <class T>
-CR_INLINE void load_square(const T* from, int64_t apart, int64_t rows, int64_t count,
-                           Vec<T> (&a)[lanes<T>]) {
-  constexpr int L = lanes<T>;
-  if (rows >= L && count >= L) {
-    CR_UNROLL for (int i = 0; i < L; ++i) {
-      a[i] = load(from + i * apart);
-      prefetch(from + i * apart, L * apart);
-    }
-  } else {
-    for (int64_t i = 0; i < L; ++i)
-      a[i] = i < rows ? load_part(from + i * apart, count) : Vec<T>{};
+void surround(const Padded& p, int64_t b, T* out) {
+  constexpr int64_t L = lanes<T>;
+  T* row = out + b * p.apart;
+  for (int64_t i = 0; i < p.rows; ++i, row += p.cols * L) {
+    const bool outside = i < p.top || i >= p.top + p.h;
+    const int64_t before = outside ? p.cols : p.left;
+    for (int64_t j = 0; j < before; ++j) store(row + j * L, Vec<T>{});
+    for (int64_t j = before + p.w; j < p.cols; ++j) store(row + j * L, Vec<T>{});
   }
 }
 
-// x (C, H, W) to its padded copy. Where a row ends inside of a vector, position says where each
+// x (C, H, W) to its padded copy, where `positive` is null or above 0; position says where each
 // pixel goes.
 template <class T>
-void transpose_in(const Padded& p, const int64_t* position, const T* x, T* out, Watch<T>& watch) {
+void transpose_in(const Padded& p, const int64_t* position, const T* x, const T* positive, T* out,
+                  Watch<T>& watch) {
   constexpr int64_t L = lanes<T>;
   const int64_t pixels = p.h * p.w;
   for (int64_t b = 0; b < p.blocks; ++b) {
+    surround(p, b, out);
     T* to = out + b * p.apart;
-    const Vec<T> zero = {};
-    for (int64_t i = 0; i < p.rows; ++i) {
-      const int64_t inside = i >= p.top && i < p.top + p.h ? p.w : 0;
-      T* row = to + i * p.cols * L;
-      const int64_t before = inside ? p.left : p.cols;
-      for (int64_t j = 0; j < before; ++j) store(row + j * L, zero);
-      for (int64_t j = p.left + inside; inside && j < p.cols; ++j) store(row + j * L, zero);
-    }
-    const T* from = x + b * L * pixels;
     for (int64_t first = 0; first < pixels; first += L) {
-      const int64_t at = greatest<int64_t>(0, least(first, pixels - L));
+      const int64_t at = greatest<int64_t>(0, least(first, pixels - L)), some = pixels - at;
+      const int64_t from = b * L * pixels + at, rows = p.channels - b * L;
       Vec<T> a[L];
-      load_square(from + at, pixels, p.channels - b * L, pixels - at, a);
+      load_square(x + from, pixels, rows, some, a);
       CR_UNROLL for (int i = 0; i < L; ++i) watch.look(a[i], i);
+      if (positive) {
+        Vec<T> gate[L];
+        load_square(positive + from, pixels, rows, some, gate);
+        CR_UNROLL for (int i = 0; i < L; ++i) a[i] = gate[i] > Vec<T>{} ? a[i] : Vec<T>{};
+      }
       turn_square<T>(a);
       const int64_t* place = position + at;
       if (pixels >= L)
@@ -415,8 +411,8 @@ struct WinogradForward {
     T* copies = scratch_of<T>(kImage, unit * padded.size());
     Watch<T> watch;
     for (int64_t n = 0; n < images; ++n)
-      transpose_in(padded, position, x + (first + n) * s.c * s.h * s.w, copies + n * padded.size(),
-                   watch);
+      transpose_in<T>(padded, position, x + (first + n) * s.c * s.h * s.w, nullptr,
+                      copies + n * padded.size(), watch);
     moderate[part] = watch.moderate();
     if (!moderate[part]) return;
     const int64_t out = first * s.f * outputs.pixels();

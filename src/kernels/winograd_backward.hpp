@@ -92,11 +92,16 @@ struct WinogradBackward {
     Watch<T> watch;
     for (int64_t i = 0; i < count; ++i) {
       T* copy = upstream_copies + i * upstream_padded.size();
-      transpose_in(upstream_padded, upstream_position, upstream(s, dy, y, winner, first + i), copy,
-                   watch);
-      add_pixels(copy, bias_sums);
-      transpose_in(padded, position, x + (first + i) * s.c * s.h * s.w, copies + i * padded.size(),
-                   watch);
+      if (winner) {
+        scatter_windows(first + i, copy, bias_sums, watch);
+      } else {
+        const int64_t at = (first + i) * s.f * s.oh * s.ow;
+        transpose_in(upstream_padded, upstream_position, dy + at, y ? y + at : nullptr, copy,
+                     watch);
+        add_pixels(copy, bias_sums);
+      }
+      transpose_in<T>(padded, position, x + (first + i) * s.c * s.h * s.w, nullptr,
+                      copies + i * padded.size(), watch);
     }
     if (!watch.moderate()) return false;
     if (dx)
@@ -109,6 +114,28 @@ struct WinogradBackward {
       add_tiles(copies, upstream_copies, run, tile_runs(th, tw, u, some, run), some, sums);
     }
     return true;
+  }
+
+  // The padded copy of dy from the pooled gradient.
+  void scatter_windows(int64_t n, T* copy, double* bias_sums, Watch<T>& watch) const {
+    constexpr int64_t L = lanes<T>;
+    const Padded& p = upstream_padded;
+    const int64_t gw = s.ow / 2, windows = s.oh / 2 * gw, row = p.cols;
+    int64_t* corner = scratch_of<int64_t>(kOffsets, windows);
+    for (int64_t i = 0; i < windows; ++i)
+      corner[i] = (p.top + i / gw * 2) * row + p.left + i % gw * 2;
+    if (s.oh % 2 || s.ow % 2) std::memset(copy, 0, p.size() * sizeof(T));
+    for (int64_t b = 0; b < p.blocks; ++b) {
+      surround(p, b, copy);
+      T* to = copy + b * p.apart;
+      const int64_t at = (n * s.f + b * L) * windows;
+      transpose_windows(
+          dy + at, winner + at, s.f - b * L, windows, bias_sums + b * L,
+          [&watch](Vec<T> v, int i) { watch.look(v, i); },
+          [=](int64_t w, int q, Vec<T> value) {
+            store(to + (corner[w] + q / 2 * row + q % 2) * L, value);
+          });
+    }
   }
 
   // The sums over the pixels of an image, taken in rows.

@@ -8,7 +8,7 @@ import pytest
 from chainrule.bench.contest import CHAINRULE, CHANNELS_LAST, EAGER
 from chainrule.bench.memory import step_memory
 from chainrule.bench.operations import SHAPES
-from chainrule.bench.steps import step_cases, step_of
+from chainrule.bench.steps import BATCHES, step_cases, step_of
 from chainrule.bench.suite import list_cases
 from chainrule.errors import RunError
 
@@ -44,9 +44,15 @@ def test_arithmetic_of_a_training_step():
     flops = {case.network: case.flops / case.images for case in step_cases()}
     conv, linear = 2 * 32 * 32 * 32 * 3 * 49, 2 * 8192 * 10
     assert flops["convnet"] == 2 * conv + 3 * linear
+    assert flops["two_layer"] == 2 * 2 * 3072 * 100 + 3 * 2 * 100 * 10
+    # (input channels, filters, side); nothing is differentiated by the input of the first
+    convs = [(24, 32, 32), (32, 32, 16), (32, 64, 16), (64, 64, 8), (64, 128, 8), (128, 128, 4)]
+    products = [2 * 9 * c * f * side**2 for c, f, side in convs]
+    whitening, head = 2 * 27 * 24 * 32**2, 2 * 128 * 4**2 * 10
+    assert flops["speednet"] == whitening + 3 * sum(products) - products[0] + 3 * head
 
 
-@pytest.mark.parametrize("name", ["convnet", "vgg_small"])
+@pytest.mark.parametrize("name", BATCHES)
 def test_steps_train_the_same_network(name):
     losses = {}
     for form in (CHAINRULE, EAGER, CHANNELS_LAST):

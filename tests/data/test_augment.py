@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from chainrule.data import Augment
+from chainrule.data import Augment, views
 from chainrule.errors import InputError, ShapeError
 
 SHAPES = st.tuples(st.integers(0, 6), st.integers(1, 3), st.integers(4, 8), st.integers(4, 8))
@@ -105,3 +105,42 @@ def test_errors():
         Augment(flip=True)(np.ones((3, 4)), rng)
     with pytest.raises(InputError, match=r"shift must be smaller than the images, \(4, 9\); got 4"):
         Augment(shift=4)(np.ones((3, 1, 4, 9)), rng)
+
+
+class TestViews:
+    @pytest.mark.parametrize(("kind", "count"), [("none", 1), ("flip", 2), ("flip_shift", 6)])
+    def test_the_first_is_the_images_themselves(self, kind, count):
+        x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+        found = list(views(x, kind))
+        assert len(found) == count
+        np.testing.assert_array_equal(found[0], x)
+        assert all(view.shape == x.shape and view.dtype == x.dtype for view in found)
+
+    def test_moves_and_mirrors_one_image_at_a_time(self):
+        x = np.arange(1, 10).reshape(1, 1, 3, 3)
+        expected = [
+            [[1, 2, 3], [4, 5, 6], [7, 8, 9]],
+            [[3, 2, 1], [6, 5, 4], [9, 8, 7]],
+            [[5, 6, 0], [8, 9, 0], [0, 0, 0]],
+            [[0, 6, 5], [0, 9, 8], [0, 0, 0]],
+            [[0, 0, 0], [0, 1, 2], [0, 4, 5]],
+            [[0, 0, 0], [2, 1, 0], [5, 4, 0]],
+        ]
+        found = [view[0, 0].tolist() for view in views(x, "flip_shift")]
+        assert found == expected
+
+    def test_single_pixels_and_empty_batches(self):
+        assert [v.ravel().tolist() for v in views(np.ones((1, 1, 1, 1)), "flip_shift")] == [
+            [1], [1], [0], [0], [0], [0]
+        ]  # fmt: skip
+        assert [len(v) for v in views(np.ones((0, 3, 4, 4)), "flip")] == [0, 0]
+
+    def test_none_takes_features(self):
+        x = np.ones((3, 7))
+        assert next(views(x, "none")) is x
+
+    def test_what_is_refused(self):
+        with pytest.raises(ShapeError, match=r"views: x must have shape \(N, C, H, W\).*tta=none"):
+            list(views(np.ones((3, 7)), "flip"))
+        with pytest.raises(InputError, match="kind must be one of none, flip, flip_shift"):
+            list(views(np.ones((1, 1, 2, 2)), "mirror"))

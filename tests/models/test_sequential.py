@@ -192,6 +192,22 @@ class TestInit:
             tails = np.mean(np.abs(weights) > 3 * expected)
             assert 0.0017 < tails < 0.0037
 
+    @pytest.mark.parametrize(
+        ("filters", "channels", "kernel", "groups"),
+        [(6, 4, 3, 1), (3, 5, (3, 5), 1), (8, 6, 3, 2), (4, 8, 2, 4)],
+    )
+    def test_dirac_passes_channels_on(self, filters, channels, kernel, groups):
+        torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+        layer = Conv2d(filters, kernel, groups=groups, init_weight="dirac")
+        weight = layer.init(np.random.default_rng(0), (channels, 8, 8), "glorot")["weight"]
+        expected = torch.nn.init.dirac_(torch.empty(weight.shape), groups).numpy()
+        passing = expected.any(axis=(1, 2, 3))
+        np.testing.assert_array_equal(weight[passing], expected[passing])
+        he = Conv2d(filters, kernel, groups=groups).init(
+            np.random.default_rng(0), (channels, 8, 8), "he"
+        )
+        np.testing.assert_array_equal(weight[~passing], he["weight"][~passing])
+
     def test_he_keeps_the_size_of_activations_through_depth(self):
         layers = [layer for _ in range(12) for layer in (Linear(400), ReLU())]
         model = Sequential([*layers, Linear(2)])

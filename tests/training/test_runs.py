@@ -14,7 +14,7 @@ from chainrule.errors import (
     RunError,
     ShapeError,
 )
-from chainrule.models import layers_to_tables
+from chainrule.models import Whiten2d, layers_to_tables
 from chainrule.records import RunDirectory, load_tensors
 from chainrule.training import (
     Callback,
@@ -310,6 +310,30 @@ class TestEvaluate:
         assert train["num_examples"] == 200
         assert train["accuracy"] == np.mean(done.model.predict(arrays.x) == arrays.y)
 
+    def test_augmented_tests_are_means_over_versions(self, tmp_path):
+        """In training, of the test split, and of files; against sums written out."""
+        from PIL import Image
+
+        done = trained("tta=flip_shift", "ema_decay=0.5")
+        prepared = prepare(load_config(overrides=SMALL))
+        test = prepared.splits.test
+        x = prepared.preprocessor.transform(test.x)
+        moved = [x, np.zeros_like(x), np.zeros_like(x)]
+        moved[1][:, :, :-1, :-1] = x[:, :, 1:, 1:]
+        moved[2][:, :, 1:, 1:] = x[:, :, :-1, :-1]
+        both = [image[..., ::step] for image in moved for step in (1, -1)]
+        scores = np.mean([done.model.forward(image) for image in both], axis=0)
+        record = evaluate_run(done.run.path)
+        assert record["accuracy"] == np.mean(scores.argmax(axis=1) == test.y)
+        loss = done.model.loss(scores, test.y)[0]
+        assert record["loss"] == pytest.approx(loss, rel=1e-5)
+        best = done.history.best
+        assert done.run.evaluation("val")["loss"] == pytest.approx(best["val_loss"], rel=1e-6)
+        Image.fromarray(test.x[0, 0]).save(tmp_path / "0.png")
+        (row,) = predict_run(done.run.path, [tmp_path / "0.png"])
+        chances = np.exp(scores[0]) / np.exp(scores[0]).sum()
+        assert row["probability"] == pytest.approx(chances.max(), rel=1e-4)
+
     def test_unknown_split(self):
         path = trained("fast_dev_run=true").run.path
         with pytest.raises(ConfigError, match=r"split 'tset' is not known\. Did you mean 'test'\?"):
@@ -387,6 +411,27 @@ class TestLoadAndPredict:
         done = trained(f"data.name={features}", "fast_dev_run=true")
         with pytest.raises(ShapeError, match="input_shape"):
             predict_run(done.run.path, [tmp_path / "a.png"])
+
+
+class TestWhitening:
+    SPEED = ("model.name=speednet", "channels=[4]", "components=3", "epochs=1", "data.num_train=90")
+
+    def test_filters_are_those_of_the_training_images(self):
+        done = trained(*self.SPEED, base=[])
+        x = prepare(load_config(overrides=self.SPEED)).train.x
+        expected = Whiten2d(3, 3).fit(x)["weight"].astype(np.float32)
+        np.testing.assert_array_equal(done.model.buffers["whiten1.weight"], expected)
+        kept = done.run.checkpoints.load("last").named("buffers")["whiten1.weight"]
+        np.testing.assert_array_equal(kept, expected)
+        np.testing.assert_array_equal(load_run(done.run.path)[2].buffers["whiten1.weight"], kept)
+
+    def test_another_run_starts_from_its_filters(self):
+        first = trained(*self.SPEED, base=[])
+        other = load_config(overrides=[*self.SPEED, "data.num_train=60", "seed=3"])
+        second = train_run(other, "runs", start=first.run.path)
+        np.testing.assert_array_equal(
+            second.model.buffers["whiten1.weight"], first.model.buffers["whiten1.weight"]
+        )
 
 
 class TestData:

@@ -25,6 +25,7 @@ TwinNetwork, twin_of_run = room.TwinNetwork, room.twin_of_run
 
 IMAGE, CLASSES = (2, 8, 8), 4
 EVERY_LAYER = [
+    {"type": "whiten2d", "components": 3, "kernel_size": [3, 2], "padding": [1, 0]},
     {"type": "conv2d", "out_channels": 4, "kernel_size": [3, 5], "stride": 2, "padding": "same"},
     {"type": "batch_norm", "momentum": 0.3, "eps": 1e-3},
     {"type": "relu"},

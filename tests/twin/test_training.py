@@ -31,6 +31,7 @@ learner = pytest.importorskip("chainrule.twin.learner")
 SMALL = ("data.num_train=150", "data.num_test=60", "batch_size=32", "epochs=3")
 VGG = ("model.name=vgg_small", "channels=[[4],[5]]", "flip=true", "shift=1", "cutout=2")
 RULES = ("l2=0.01", "clip_norm=0.5", "ema_decay=0.8", "schedule.name=one_cycle", "log_every=1")
+SPEED = ("model.name=speednet", "channels=[4,5]", "ema_decay=0.9", "tta=flip_shift", "shift=1")
 EVERYTHING = (*VGG, *RULES, "lr=0.01")
 
 
@@ -66,6 +67,7 @@ def stop_at(step):
         ("model.name=mlp", "optimizer.name=rmsprop", "norm=batch", "label_smoothing=0.1"),
         ("model.name=svm", "optimizer.name=momentum", "lr_in_velocity=true", "l2=0.1"),
         (*VGG, "backend.channels_last=true"),
+        SPEED,
     ],
 )
 def test_the_same_run_as_by_numpy(tmp_path, settings):

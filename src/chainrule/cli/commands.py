@@ -276,6 +276,7 @@ COMMANDS = (
             "chainrule train two_layer --data cifar10 hidden=1024 epochs=20 flip=true",
             "chainrule train convnet --data mnist --config mine.toml --seed 3 --report",
             "chainrule train mlp hidden=[256,128] norm=batch schedule.name=cosine --dry-run",
+            "chainrule train --config speednet",
             "chainrule train convnet --backend torch --device auto --precision bf16",
             "torchrun --nproc-per-node 4 -m chainrule train convnet --backend torch",
             "chainrule train --resume runs/20260101T120000Z_convnet_mnist",

@@ -34,8 +34,9 @@ SETTINGS = """\
 settings, as KEY=VALUE, or SECTION.KEY=VALUE where two sections have the key:
   model      loss label_smoothing init dtype implementation fuse
              built-in networks take: hidden dropout activation norm filters
-             kernel_size channels
-  data       num_train num_validation num_test resize flip shift cutout folder
+             kernel_size channels components
+  data       num_train num_validation num_test resize flip shift cutout tta
+             folder
              preprocess=none|mean_image|standardize|pca_whiten|hog_color
              these take: eps n_components scale orientations pixels_per_cell
              cells_per_block hue_bins
@@ -53,10 +54,11 @@ settings, as KEY=VALUE, or SECTION.KEY=VALUE where two sections have the key:
              backend.name=numpy|torch
 
 A file for --config has the same sections and keys. Every run keeps such a file:
---config RUN/config.toml repeats that run.
+--config RUN/config.toml repeats that run. --config speednet is a recipe that
+comes with chainrule: a strong network for CIFAR-10 in some minutes.
 """
 
-MODEL = "softmax, svm, two_layer, mlp, convnet, vgg_small, or a network in a .toml file"
+MODEL = "softmax, svm, two_layer, mlp, convnet, vgg_small, speednet, or a network in a .toml file"
 RUN = argument("run", metavar="RUN", help="a run directory, such as chainrule runs lists")
 JSON = argument("--json", action="store_true", help="print JSON, for programs")
 DATA_DIR = argument(
@@ -75,7 +77,11 @@ CONFIGURATION = (
         help="digits (default), mnist, cifar10, a .npz file, or a folder with a folder of "
         "images for each class",
     ),
-    argument("--config", metavar="FILE", help="TOML file of settings; those given here prevail"),
+    argument(
+        "--config",
+        metavar="FILE",
+        help="TOML file of settings, or a recipe: speednet; those given here prevail",
+    ),
     argument("--seed", metavar="N", type=int, help="where all random numbers come from"),
     argument("--threads", metavar="N", type=int, help="threads of linear algebra and kernels"),
     DATA_DIR,

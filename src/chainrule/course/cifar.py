@@ -12,10 +12,41 @@ from chainrule.data.cifar10 import find_cifar10, load_cifar10
 from chainrule.data.pickled import read_pickled_batch
 from chainrule.errors import DataFormatError, DataMissingError, explain
 
-__all__ = ["DEFAULT_ROOT", "images_last", "read_batch", "read_cifar10"]
+__all__ = ["DEFAULT_ROOT", "images_last", "locate_cifar10", "read_batch", "read_cifar10"]
 
 DEFAULT_ROOT = "cs231n/datasets/cifar-10-batches-py"
 _ROWS = 2000  # images converted to float64 at a time: 49 MB
+
+
+def locate_cifar10(where: str, root: str | os.PathLike[str]) -> Path:
+    """Find CIFAR-10 where a notebook says, or in chainrule's data folder.
+
+    Parameters
+    ----------
+    where : str
+        The course's function, for messages.
+    root : path
+        The folder that is named: the unpacked one, or one that holds it or the archive.
+
+    Returns
+    -------
+    Path
+        The unpacked folder or the archive.
+
+    Raises
+    ------
+    DataMissingError
+        If it is in neither place.
+    """
+    named, kept = Path(root).expanduser(), data_folder()
+    found = find_cifar10(named) or find_cifar10(kept)
+    if found is None:
+        rule = f"be in {named} or in chainrule's data folder, {kept}"
+        remedy = (
+            "Run `chainrule data fetch cifar10`, or set CHAINRULE_DATA to a folder that has it."
+        )
+        raise DataMissingError(explain(where, "CIFAR-10", rule, "nothing there", remedy))
+    return found
 
 
 def read_cifar10(
@@ -49,16 +80,8 @@ def read_cifar10(
     DataFormatError
         If a file is damaged or hostile; pickles are read without running them.
     """
-    named, kept = Path(root).expanduser(), data_folder()
-    found = find_cifar10(named) or find_cifar10(kept)
-    if found is None:
-        rule = f"be in {named} or in chainrule's data folder, {kept}"
-        remedy = (
-            "Run `chainrule data fetch cifar10`, or set CHAINRULE_DATA to a folder that has it."
-        )
-        raise DataMissingError(explain(where, "CIFAR-10", rule, "nothing there", remedy))
     # Splits cut the last of the training images off for validation; the course cuts by itself.
-    splits = load_cifar10(found, num_validation=1)
+    splits = load_cifar10(locate_cifar10(where, root), num_validation=1)
     x_train = np.concatenate([splits.train.x, splits.val.x])
     y_train = np.concatenate([splits.train.y, splits.val.y])
     return x_train, y_train, splits.test.x, splits.test.y.copy()

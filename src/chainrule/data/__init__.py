@@ -5,7 +5,7 @@ training split; an `Augment` changes training batches; a `BatchIterator` says wh
 up the next batch.
 """
 
-from chainrule.data.augment import Augment
+from chainrule.data.augment import VIEWS, Augment, views
 from chainrule.data.batches import BatchIterator
 from chainrule.data.catalog import DatasetInfo, dataset_names, fetch, list_datasets, load
 from chainrule.data.folders import data_folder
@@ -20,6 +20,7 @@ from chainrule.data.splits import DataSplits, Split, stratified_order
 
 __all__ = [
     "PREPROCESSORS",
+    "VIEWS",
     "Augment",
     "BatchIterator",
     "DataSplits",
@@ -35,4 +36,5 @@ __all__ = [
     "preprocessor_from_state",
     "read_images",
     "stratified_order",
+    "views",
 ]

@@ -1,7 +1,10 @@
-"""Random changes of a batch of images that leave its labels true."""
+"""Changes of a batch of images that leave its labels true: random ones to train on, and fixed
+ones to average over in a test.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from chainrule.errors import InputError, ShapeError, explain
 
-__all__ = ["Augment"]
+__all__ = ["VIEWS", "Augment", "views"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,72 @@ class Augment:
             rows, columns = (rng.integers(0, size, size=(total, 1))[own] for size in (h, w))
             np.copyto(out, 0, where=_squares(h, w, self.cutout, rows, columns)[:, None])
         return out
+
+
+# What each kind of test-time augmentation looks at: (down, right) in pixels; each also mirrored.
+VIEWS: dict[str, tuple[tuple[int, int], ...]] = {
+    "none": (),
+    "flip": ((0, 0),),
+    "flip_shift": ((0, 0), (-1, -1), (1, 1)),
+}
+
+
+def views(x: np.ndarray, kind: str) -> Iterator[np.ndarray]:
+    """Yield the versions of images whose scores test-time augmentation averages.
+
+    Parameters
+    ----------
+    x : ndarray (N, C, H, W)
+        Images; with ``"none"`` any examples.
+    kind : {"none", "flip", "flip_shift"}
+        The images alone; with their mirror images; both of these also moved by one pixel to the
+        upper left and to the lower right, with zeros at the border: 1, 2 or 6 versions.
+
+    Yields
+    ------
+    ndarray (N, C, H, W)
+        A version of all images; the first is `x` itself.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind.
+    ShapeError
+        If `x` is no batch of images.
+
+    Examples
+    --------
+    >>> for version in views(np.arange(3).reshape(1, 1, 1, 3), "flip"):
+    ...     print(version.ravel())
+    [0 1 2]
+    [2 1 0]
+    """
+    if kind not in VIEWS:
+        rule = f"be one of {', '.join(VIEWS)}"
+        raise InputError(explain("views", "kind", rule, repr(kind)))
+    if kind == "none":
+        yield x
+        return
+    if x.ndim != 4:
+        remedy = "Features cannot be mirrored; set data.tta=none."
+        raise ShapeError(explain("views", "x", "have shape (N, C, H, W)", x.shape, remedy))
+    for down, right in VIEWS[kind]:
+        moved = _moved(x, down, right) if down or right else x
+        yield moved
+        yield moved[..., ::-1]
+
+
+def _moved(x: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Move images by some pixels; zeros follow."""
+    h, w = x.shape[2:]
+    out = np.zeros_like(x)
+    rows, columns = max(0, h - abs(down)), max(0, w - abs(right))
+    to = (max(0, down), max(0, right))
+    of = (max(0, -down), max(0, -right))
+    out[..., to[0] : to[0] + rows, to[1] : to[1] + columns] = x[
+        ..., of[0] : of[0] + rows, of[1] : of[1] + columns
+    ]
+    return out
 
 
 def _flip_and_shift(

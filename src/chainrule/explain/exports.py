@@ -27,6 +27,7 @@ _PREAMBLE = r"""\documentclass{article}
 \usepackage[a4paper, margin=2cm]{geometry}
 \usepackage{amsmath, booktabs, longtable}
 \setlength{\parindent}{0pt}
+\newcommand{\apart}{\vphantom{\bigg|}}  % keeps fractions in rows below each other apart
 \begin{document}
 """
 
@@ -239,7 +240,7 @@ def _latex_cell(cell: Cell) -> str:
     if not isinstance(cell, str):
         inside = to_latex(cell)
         fraction = isinstance(cell, Call) and cell.operation == "divide"
-        return rf"$\displaystyle {inside}$" if fraction else f"${inside}$"
+        return rf"$\displaystyle \apart {inside}$" if fraction else f"${inside}$"
     if re.fullmatch(r"[-\d.e+]+", cell):
         return f"${_number(cell)}$"
     return _tex(cell).replace(" * ", r" $\cdot$ ")  # a heading; code has its own signs

@@ -1,6 +1,15 @@
 """Networks: layers in order and a flat dict of parameters."""
 
-from chainrule.models.builtin import BUILTIN, convnet, mlp, softmax, svm, two_layer, vgg_small
+from chainrule.models.builtin import (
+    BUILTIN,
+    convnet,
+    mlp,
+    softmax,
+    speednet,
+    svm,
+    two_layer,
+    vgg_small,
+)
 from chainrule.models.function import FunctionModel
 from chainrule.models.module import Mode, Module
 from chainrule.models.modules import (
@@ -24,6 +33,7 @@ from chainrule.models.modules import (
 )
 from chainrule.models.sequential import LOSSES, Sequential, Summary, SummaryRow, make_loss
 from chainrule.models.spec import build_model, layers_from_tables, layers_to_tables, read_network
+from chainrule.models.whitening import Whiten2d
 
 __all__ = [
     "BUILTIN",
@@ -51,6 +61,7 @@ __all__ = [
     "Summary",
     "SummaryRow",
     "Tanh",
+    "Whiten2d",
     "build_model",
     "convnet",
     "layers_from_tables",
@@ -59,6 +70,7 @@ __all__ = [
     "mlp",
     "read_network",
     "softmax",
+    "speednet",
     "svm",
     "two_layer",
     "vgg_small",

@@ -23,8 +23,9 @@ from chainrule.models.modules import (
     Tanh,
 )
 from chainrule.models.sequential import Sequential
+from chainrule.models.whitening import Whiten2d
 
-__all__ = ["BUILTIN", "convnet", "mlp", "softmax", "svm", "two_layer", "vgg_small"]
+__all__ = ["BUILTIN", "convnet", "mlp", "softmax", "speednet", "svm", "two_layer", "vgg_small"]
 
 ACTIVATIONS: dict[str, Callable[[], Module]] = {
     "relu": ReLU,
@@ -282,6 +283,70 @@ def vgg_small(
     return Sequential([*layers, Linear(num_classes, init_weight=HEAD)], **network)
 
 
+def speednet(
+    num_classes: int,
+    *,
+    channels: Sequence[int] = (32, 64, 128),
+    components: int = 12,
+    dropout: float = 0.0,
+    **network: Any,
+) -> Sequential:
+    """Whitened patches, then blocks of two 3x3 convolutions: made for short training on CIFAR-10.
+
+    The recipe ``speednet`` (``chainrule train --config speednet``) trains it.
+
+    Parameters
+    ----------
+    num_classes : int
+        Number of classes C.
+    channels : sequence of int, default (32, 64, 128)
+        Filters of both convolutions of each block.
+    components : int, default 12
+        Principal components of the 3x3 patches that the first layer whitens.
+    dropout : float, default 0
+        Probability of dropping an input of the last layer.
+    **network
+        Passed on to `Sequential` (``loss``, ``implementation``).
+
+    Returns
+    -------
+    Sequential
+        whiten - relu - {conv3x3 - pool - bn - relu - conv3x3 - bn - relu} x blocks - flatten -
+        [dropout] - linear.
+
+    Notes
+    -----
+    Give `Sequential.init` the training images as ``examples``: the first layer is computed from
+    them and not trained. Pooling comes right behind a convolution, so that normalisation and
+    ReLU have a quarter of the numbers to do.
+
+    References
+    ----------
+    K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv:2404.00498: the order of
+    the layers; this network is narrower, for processors without a GPU.
+
+    Examples
+    --------
+    >>> [layer.name for layer in speednet(10, channels=[16]).layers][:6]
+    ['whiten1', 'relu1', 'conv1', 'pool1', 'bn1', 'relu2']
+    """
+    layers: list[Module] = [Whiten2d(components, 3, padding=1), ReLU()]
+    for filters in channels:
+        layers += [
+            Conv2d(filters, 3, padding=1, bias=False, init_weight="dirac"),
+            MaxPool2d(2),
+            BatchNorm(),
+            ReLU(),
+            Conv2d(filters, 3, padding=1, bias=False, init_weight="dirac"),
+            BatchNorm(),
+            ReLU(),
+        ]
+    layers.append(Flatten())
+    if dropout:
+        layers.append(Dropout(dropout))
+    return Sequential([*layers, Linear(num_classes, init_weight=HEAD)], **network)
+
+
 def _norm(where: str, name: str, known: Sequence[str]) -> list[Module]:
     if name not in known:
         raise ConfigError(explain(where, "norm", f"be one of {', '.join(known)}", repr(name)))
@@ -296,4 +361,5 @@ BUILTIN: dict[str, Callable[..., Sequential]] = {
     "mlp": mlp,
     "convnet": convnet,
     "vgg_small": vgg_small,
+    "speednet": speednet,
 }

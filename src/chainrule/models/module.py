@@ -55,6 +55,7 @@ class Module:
     """
 
     pair: ClassVar[str] = ""  # name of the pair in chainrule.layers
+    kind: ClassVar[str] = ""  # the ``type`` of its table; default: that of the pair
     label: ClassVar[str] = ""  # default name, before the number
     parameters: ClassVar[tuple[str, ...]] = ()  # in the order the pair takes and returns them
     penalised: ClassVar[tuple[str, ...]] = ()  # those that the L2 penalty is taken of
@@ -62,6 +63,10 @@ class Module:
     without_dx: ClassVar[dict[str, bool]] = {}  # how the pair is told to skip dx, if it can
 
     name: str = ""
+
+    def __init_subclass__(cls) -> None:
+        if "kind" not in vars(cls):
+            cls.kind = cls.pair
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of one output example for one input example of `input_shape`."""
@@ -73,6 +78,10 @@ class Module:
 
     def buffers(self, input_shape: Shape) -> Tensors:
         """Return the initial running statistics."""
+        return {}
+
+    def fit(self, x: np.ndarray) -> Tensors:
+        """Return buffers that depend on the data, given inputs of this layer for examples."""
         return {}
 
     def flops(self, input_shape: Shape) -> int:

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from chainrule.errors import InputError, ShapeError, explain
+from chainrule.models.geometry import Pair, image_shape, two, windows
 from chainrule.models.module import Init, Mode, Module, Shape, Tensors, draw_weights
+from chainrule.models.whitening import Whiten2d
 
 __all__ = [
     "GELU",
@@ -30,8 +32,6 @@ __all__ = [
     "Sigmoid",
     "Tanh",
 ]
-
-Pair = int | tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,17 @@ class Conv2d(Module):
         Channels are split into this many groups, each with its own filters.
     bias : bool, default True
         Whether to add a bias.
-    init_weight : {"he", "glorot"} or float, optional
-        Initial weights; default: what the network's `init` is given.
+    init_weight : {"he", "glorot", "dirac"} or float, optional
+        Initial weights; default: what the network's `init` is given. ``"dirac"``: filter i
+        passes channel i on as it is (of each group); filters beyond the number of channels are
+        as by ``"he"`` [1]_.
     name : str, default ""
         See `Module`.
+
+    References
+    ----------
+    .. [1] Zagoruyko and Komodakis, "DiracNets: training very deep neural networks without
+       skip-connections", arXiv:1706.00388.
     """
 
     pair: ClassVar[str] = "conv2d"
@@ -122,29 +129,29 @@ class Conv2d(Module):
     padding: Pair | Literal["same"] = 0
     groups: int = 1
     bias: bool = True
-    init_weight: Init | None = None
+    init_weight: Init | Literal["dirac"] | None = None
 
     def __post_init__(self) -> None:
         self._require(self.out_channels >= 1, "out_channels", "be at least 1")
-        self._require(min(_two(self.kernel_size)) >= 1, "kernel_size", "be at least 1")
-        self._require(min(_two(self.stride)) >= 1, "stride", "be at least 1")
+        self._require(min(two(self.kernel_size)) >= 1, "kernel_size", "be at least 1")
+        self._require(min(two(self.stride)) >= 1, "stride", "be at least 1")
         self._require(self.groups >= 1, "groups", "be at least 1")
         divides = self.groups >= 1 and self.out_channels % self.groups == 0
         self._require(divides, "groups", f"divide out_channels = {self.out_channels}")
         if self.padding == "same":
-            odd = all(k % 2 == 1 for k in _two(self.kernel_size))
+            odd = all(k % 2 == 1 for k in two(self.kernel_size))
             self._require(odd, "kernel_size", "be odd with padding 'same'")
         else:
             self._require(min(self._padding()) >= 0, "padding", "be at least 0 or 'same'")
 
     def _padding(self) -> tuple[int, int]:
         if isinstance(self.padding, str):
-            kh, kw = _two(self.kernel_size)
+            kh, kw = two(self.kernel_size)
             return (kh - 1) // 2, (kw - 1) // 2
-        return _two(self.padding)
+        return two(self.padding)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        channels = _image_shape(self, input_shape)[0]
+        channels = image_shape(self, input_shape)[0]
         if channels % self.groups:
             raise ShapeError(
                 explain(
@@ -154,19 +161,26 @@ class Conv2d(Module):
                     channels,
                 )
             )
-        size = _windows(self, input_shape, self.kernel_size, self.stride, self._padding())
+        size = windows(self, input_shape, self.kernel_size, self.stride, self._padding())
         return (self.out_channels, *size)
 
     def init(self, rng: np.random.Generator, input_shape: Shape, init: Init) -> Tensors:
-        kh, kw = _two(self.kernel_size)
+        kh, kw = two(self.kernel_size)
         shape = (self.out_channels, input_shape[0] // self.groups, kh, kw)
         fan_in, fan_out = math.prod(shape[1:]), shape[0] // self.groups * kh * kw
         scheme = init if self.init_weight is None else self.init_weight
-        weight = draw_weights(rng, shape, fan_in, fan_out, scheme)
+        if scheme == "dirac":
+            weight = draw_weights(rng, shape, fan_in, fan_out, "he")
+            of_group = weight.reshape(self.groups, -1, *shape[1:])
+            passed = np.arange(min(of_group.shape[1:3]))
+            of_group[:, passed] = 0.0
+            of_group[:, passed, passed, kh // 2, kw // 2] = 1.0
+        else:
+            weight = draw_weights(rng, shape, fan_in, fan_out, scheme)
         return {"weight": weight, "bias": np.zeros(shape[0])} if self.bias else {"weight": weight}
 
     def flops(self, input_shape: Shape) -> int:
-        window = input_shape[0] // self.groups * math.prod(_two(self.kernel_size))
+        window = input_shape[0] // self.groups * math.prod(two(self.kernel_size))
         return 2 * window * math.prod(self.output_shape(input_shape))
 
     def arguments(self, tensors: Tensors, mode: Mode) -> tuple[Any, ...]:
@@ -184,25 +198,25 @@ class _Pool2d(Module):
     padding: Pair = 0
 
     def __post_init__(self) -> None:
-        self._require(min(_two(self.kernel_size)) >= 1, "kernel_size", "be at least 1")
-        self._require(min(_two(self._stride())) >= 1, "stride", "be at least 1")
-        self._require(min(_two(self.padding)) >= 0, "padding", "be at least 0")
-        both = zip(_two(self.padding), _two(self.kernel_size), strict=True)
+        self._require(min(two(self.kernel_size)) >= 1, "kernel_size", "be at least 1")
+        self._require(min(two(self._stride())) >= 1, "stride", "be at least 1")
+        self._require(min(two(self.padding)) >= 0, "padding", "be at least 0")
+        both = zip(two(self.padding), two(self.kernel_size), strict=True)
         self._require(all(2 * p <= k for p, k in both), "padding", "be at most half the kernel")
 
     def _stride(self) -> Pair:
         return self.kernel_size if self.stride is None else self.stride
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        channels = _image_shape(self, input_shape)[0]
-        padding = _two(self.padding)
+        channels = image_shape(self, input_shape)[0]
+        padding = two(self.padding)
         return (
             channels,
-            *_windows(self, input_shape, self.kernel_size, self._stride(), padding),
+            *windows(self, input_shape, self.kernel_size, self._stride(), padding),
         )
 
     def flops(self, input_shape: Shape) -> int:
-        return math.prod(self.output_shape(input_shape)) * math.prod(_two(self.kernel_size))
+        return math.prod(self.output_shape(input_shape)) * math.prod(two(self.kernel_size))
 
     def arguments(self, tensors: Tensors, mode: Mode) -> tuple[Any, ...]:
         return self.kernel_size, self._stride(), self.padding
@@ -260,7 +274,7 @@ class GlobalAvgPool2d(Module):
     label: ClassVar[str] = "pool"
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        return _image_shape(self, input_shape)[:1]
+        return image_shape(self, input_shape)[:1]
 
     def flops(self, input_shape: Shape) -> int:
         return math.prod(input_shape)
@@ -546,47 +560,6 @@ class Dropout(Module):
         return self.p, mode.training, mode.rng
 
 
-def _two(value: Pair) -> tuple[int, int]:
-    if isinstance(value, int):
-        return value, value
-    first, second = value
-    return first, second
-
-
-def _image_shape(module: Module, shape: Shape) -> Shape:
-    if len(shape) != 3:
-        raise ShapeError(
-            explain(
-                module.name or type(module).__name__,
-                "input",
-                "be an image of shape (C, H, W)",
-                shape,
-                "It must come before Flatten, and the data must be images.",
-            )
-        )
-    return shape
-
-
-def _windows(
-    module: Module, shape: Shape, kernel: Pair, stride: Pair, padding: tuple[int, int]
-) -> tuple[int, int]:
-    """Return how many windows fit, rows and columns."""
-    size = []
-    for extent, k, s, p in zip(shape[1:], _two(kernel), _two(stride), padding, strict=True):
-        if extent + 2 * p < k:
-            raise ShapeError(
-                explain(
-                    module.name or type(module).__name__,
-                    "kernel_size",
-                    f"be at most the padded input, {extent + 2 * p}",
-                    k,
-                    "Use fewer poolings, a smaller kernel or more padding.",
-                )
-            )
-        size.append((extent + 2 * p - k) // s + 1)
-    return size[0], size[1]
-
-
 MODULES: dict[str, type[Module]] = {
     "linear": Linear,
     "conv2d": Conv2d,
@@ -604,4 +577,5 @@ MODULES: dict[str, type[Module]] = {
     "layer_norm": LayerNorm,
     "group_norm": GroupNorm,
     "dropout": Dropout,
+    "whiten2d": Whiten2d,
 }

@@ -21,6 +21,7 @@ Observer = Callable[[str, np.ndarray], None]
 
 LOSSES = ("cross_entropy", "multiclass_hinge")
 
+FITTED = 5000  # examples that layers see that learn from data before training
 SMALL_SHARE = 0.25  # of a network's operations: linear layers with less leave the cores to kernels
 
 
@@ -212,6 +213,7 @@ class Sequential:
         input_shape: Shape,
         init: Init = "he",
         dtype: np.dtype[Any] | type | str = np.float32,
+        examples: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Draw all parameters afresh.
 
@@ -226,6 +228,9 @@ class Sequential:
             goes before it. Biases start at zero.
         dtype : {float32, float64}, default float32
             Type of all parameters and buffers.
+        examples : ndarray (N, ...), optional
+            Preprocessed training examples, from which layers such as `Whiten2d` compute what is
+            not trained.
 
         Returns
         -------
@@ -251,6 +256,8 @@ class Sequential:
                 self.params[f"{layer.name}.{key}"] = value.astype(dtype)
             for key, value in layer.buffers(shape).items():
                 self.buffers[f"{layer.name}.{key}"] = value.astype(dtype)
+        if examples is not None:
+            self._fit(self._checked(examples[:FITTED]))
         return self.params
 
     @property
@@ -383,6 +390,15 @@ class Sequential:
         """
         return self.loss(self.forward(x, training=True, rng=rng), y)[0] + self._penalty(l2)
 
+    def _fit(self, out: np.ndarray) -> None:
+        """Let each layer that learns from data see what comes to it."""
+        fitting = [type(layer).fit is not Module.fit for layer in self.layers]
+        last = max((i for i, fits in enumerate(fitting) if fits), default=-1)
+        for layer, step in zip(self.layers[: last + 1], self._single_steps, strict=False):
+            for key, value in layer.fit(out).items():
+                self.buffers[f"{layer.name}.{key}"] = value.astype(self.dtype)
+            out, _, _ = step.forward(out, self._tensors, Mode())
+
     def _penalty(self, l2: float) -> float:
         weights = (self.params[key] for key in self._penalised)
         return 0.5 * l2 * sum(float(np.vdot(w, w)) for w in weights) if l2 else 0.0
@@ -461,7 +477,7 @@ class Sequential:
             count = sum(value.size for value in layer.init(rng, shape, 0.0).values())
             rows.append(
                 SummaryRow(
-                    layer.name, layer.pair, layer.output_shape(shape), count, layer.flops(shape)
+                    layer.name, layer.kind, layer.output_shape(shape), count, layer.flops(shape)
                 )
             )
         return Summary(tuple(rows))

@@ -231,7 +231,7 @@ def layers_to_tables(layers: Sequence[Module]) -> list[dict[str, Any]]:
     >>> layers_to_tables([Conv2d(8, (3, 5), padding=(1, 2))])
     [{'type': 'conv2d', 'out_channels': 8, 'kernel_size': [3, 5], 'padding': [1, 2]}]
     """
-    return [{"type": layer.pair, **layer.options()} for layer in layers]
+    return [{"type": layer.kind, **layer.options()} for layer in layers]
 
 
 def _typed(owner: Any, key: str, value: Any, where: str) -> Any:

@@ -37,8 +37,8 @@ class Step:
 
     def __init__(self, layers: Sequence[Module], implementation: str) -> None:
         self.layers = tuple(layers)
-        kinds = tuple(layer.pair for layer in layers)
-        self._pair = kinds[0] if len(kinds) == 1 else SANDWICHES[kinds]
+        kinds = tuple(layer.kind for layer in layers)
+        self._pair = layers[0].pair if len(kinds) == 1 else SANDWICHES[kinds]
         self._forward, self._backward = pairs.pair(self._pair, implementation)
         self._parameters = [f"{each.name}.{key}" for each in layers for key in each.parameters]
 
@@ -151,7 +151,7 @@ def plan_steps(layers: Sequence[Module], implementation: str, fuse: bool) -> lis
         length = 1
         for kinds in SANDWICHES if fuse else ():
             some = layers[position : position + len(kinds)]
-            if tuple(layer.pair for layer in some) == kinds and _fits(some):
+            if tuple(layer.kind for layer in some) == kinds and _fits(some):
                 length = max(length, len(kinds))
         steps.append(Step(layers[position : position + length], implementation))
         position += length

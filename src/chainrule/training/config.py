@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import tomllib
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chainrule.errors import ConfigError, DataMissingError, explain, nearest
 
 __all__ = [
+    "RECIPES",
     "BackendConfig",
     "Config",
     "DataConfig",
@@ -94,6 +96,9 @@ class DataConfig(_OpenSection):
         Augmentation: move by up to this many pixels.
     cutout : int, default 0
         Augmentation: blank a square of this many pixels.
+    tta : {"none", "flip", "flip_shift"}, default "none"
+        Test-time augmentation: evaluate and predict by the mean score of each image and its
+        mirror image, or of these also moved by a pixel.
     """
 
     name: str = "digits"
@@ -106,6 +111,7 @@ class DataConfig(_OpenSection):
     flip: bool = False
     shift: int = Field(0, ge=0)
     cutout: int = Field(0, ge=0)
+    tta: Literal["none", "flip", "flip_shift"] = "none"
 
 
 class OptimizerConfig(_OpenSection):
@@ -251,6 +257,8 @@ class Config(_Section):
 
 
 SECTIONS = ("model", "data", "optimizer", "schedule", "training", "backend")
+_FOLDER = resources.files("chainrule.training") / "recipes"
+RECIPES = tuple(sorted(file.name.removesuffix(".toml") for file in _FOLDER.iterdir()))
 COMPUTED = {"num_classes", "total_steps", "steps_per_epoch", "warmup_steps"}  # not for a user
 
 
@@ -264,7 +272,7 @@ def load_config(
     Parameters
     ----------
     source : path or mapping, optional
-        A TOML file, such as the ``config.toml`` of a run, or its content.
+        A TOML file, such as the ``config.toml`` of a run, or its content, or one of `RECIPES`.
     overrides : iterable of str
         ``section.key=value`` or, where only one section has the key, ``key=value``. Values are
         TOML; a word that is not TOML is a string.
@@ -286,6 +294,8 @@ def load_config(
 
     Examples
     --------
+    >>> load_config("speednet").data.name
+    'cifar10'
     >>> load_config(overrides=["batchsize=10"])
     Traceback (most recent call last):
     ...
@@ -314,7 +324,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataMissingError(f"{path}: there is no such configuration file.") from error
+        if str(path) in RECIPES:
+            return tomllib.loads((_FOLDER / f"{path}.toml").read_text(encoding="utf-8"))
+        raise DataMissingError(
+            f"{path}: there is no such configuration file. It may also be the name of a recipe: "
+            f"{', '.join(RECIPES)}."
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: is not a TOML file ({error}).") from error
 

@@ -153,7 +153,7 @@ class ChainruleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._preprocessor = make_preprocessor(self.preprocess).fit(x)
         x = self._preprocessor.transform(x, self.dtype)
         self.model_ = build_model(self.model, len(self.classes_), **(self.model_options or {}))
-        self.model_.init(rng, x.shape[1:], dtype=self.dtype)
+        self.model_.init(rng, x.shape[1:], dtype=self.dtype, examples=x)
         self.history_ = fit(
             self.model_,
             x,

@@ -7,9 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.data import views
 from chainrule.errors import InputError, explain
 
-__all__ = ["accuracy_of", "confusion_matrix", "evaluate", "probabilities", "summarise"]
+__all__ = [
+    "MeanOfViews",
+    "accuracy_of",
+    "confusion_matrix",
+    "evaluate",
+    "probabilities",
+    "summarise",
+]
 
 BATCH = 500
 
@@ -83,6 +91,69 @@ def confusion_matrix(y: np.ndarray, predicted: np.ndarray, num_classes: int) -> 
     pairs = y.astype(np.int64) * num_classes + predicted
     counts = np.bincount(pairs, minlength=num_classes * num_classes)
     return counts.reshape(num_classes, num_classes)
+
+
+class MeanOfViews:
+    """A network's scores and loss with test-time augmentation.
+
+    Parameters
+    ----------
+    model : object
+        With `scores` and `loss`, as a network.
+    kind : {"none", "flip", "flip_shift"}
+        See `chainrule.data.views`.
+
+    Examples
+    --------
+    >>> from chainrule.models import softmax
+    >>> model = softmax(2)
+    >>> _ = model.init(np.random.default_rng(0), (1, 2, 2))
+    >>> x = np.random.default_rng(1).standard_normal((3, 1, 2, 2))
+    >>> scores = MeanOfViews(model, "flip").scores(x)
+    >>> np.allclose(scores, (model.scores(x) + model.scores(x[..., ::-1])) / 2)
+    True
+    """
+
+    def __init__(self, model: Any, kind: str) -> None:
+        self._model, self._kind = model, kind
+
+    def scores(self, x: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
+        """Return the mean scores of all versions of each example.
+
+        Parameters
+        ----------
+        x : ndarray (N, ...)
+            Preprocessed examples.
+        batch_size : int, default 500
+            Examples per batch.
+
+        Returns
+        -------
+        ndarray (N, C)
+            Scores.
+        """
+        found = [self._model.scores(view, batch_size) for view in views(x, self._kind)]
+        return np.asarray(sum(found[1:], found[0]) / len(found))
+
+    def loss(self, scores: np.ndarray, y: np.ndarray) -> tuple[float, Any]:
+        """Return the network's loss of scores.
+
+        Parameters
+        ----------
+        scores : ndarray (N, C)
+            Scores.
+        y : ndarray (N,)
+            Labels.
+
+        Returns
+        -------
+        loss : float
+            The mean.
+        gradient : ndarray (N, C) or None
+            By the scores.
+        """
+        loss, gradient = self._model.loss(scores, y)
+        return loss, gradient
 
 
 def evaluate(

@@ -14,7 +14,7 @@ from chainrule.models import Sequential
 from chainrule.records import RunDirectory, load_tensors
 from chainrule.training.config import Config, load_config
 from chainrule.training.environment import limited_threads
-from chainrule.training.evaluation import evaluate, probabilities, summarise
+from chainrule.training.evaluation import MeanOfViews, evaluate, probabilities, summarise
 from chainrule.training.learner import Arrays, best_weights
 from chainrule.training.preparation import load_data, network_of
 
@@ -136,7 +136,7 @@ def evaluate_run(
         splits = load_data(config)
         chosen = getattr(splits, split)
         arrays = Arrays(preprocessor.transform(chosen.x, np.dtype(config.model.dtype)), chosen.y)
-        judged = model if scorer is None else scorer(model)
+        judged = _judged(config, model, scorer)
         return write_evaluation(run, judged, split, splits, arrays)
 
 
@@ -191,7 +191,7 @@ def predict_run(
     description = run.data()
     x = data.read_images(images, tuple(description["input_shape"]), resize=resize)
     with limited_threads(config.threads):
-        judged = model if scorer is None else scorer(model)
+        judged = _judged(config, model, scorer)
         scores = judged.scores(preprocessor.transform(x, np.dtype(config.model.dtype)))
     chances = probabilities(scores)
     labels = np.argmax(scores, axis=1)
@@ -301,6 +301,12 @@ def load_preprocessor(run: RunDirectory) -> data.Preprocessor:
     """
     tensors, options = load_tensors(run.preprocessing_path)
     return data.preprocessor_from_state(tensors, options)
+
+
+def _judged(config: Config, model: Sequential, scorer: MakeScorer | None) -> Any:
+    """Return what computes the scores of a run, with its test-time augmentation."""
+    judged = model if scorer is None else scorer(model)
+    return MeanOfViews(judged, config.data.tta)
 
 
 def _describe(run: RunDirectory) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from chainrule.optim import (
 from chainrule.records import Checkpoint
 from chainrule.training.config import Config
 from chainrule.training.divergence import raise_if_diverged
-from chainrule.training.evaluation import accuracy_of, evaluate
+from chainrule.training.evaluation import MeanOfViews, accuracy_of, evaluate
 
 __all__ = [
     "Arrays",
@@ -278,7 +278,7 @@ class NumpyLearner:
         """
         own, self._model.params = self._model.params, self._evaluated
         try:
-            loss, accuracy, _ = evaluate(self._model, arrays.x, arrays.y)
+            loss, accuracy, _ = evaluate(self._judged, arrays.x, arrays.y)
         finally:
             self._model.params = own
         return loss, accuracy
@@ -346,6 +346,12 @@ class NumpyLearner:
         if self._average is not None:
             averages = {k: v for k, v in checkpoint.tensors.items() if k.startswith("average/")}
             self._average.load_state_dict(averages, state["average"])
+
+    @property
+    def _judged(self) -> Any:
+        """The model with its test-time augmentation, where it has any."""
+        tta = self._config.data.tta
+        return self._model if tta == "none" else MeanOfViews(self._model, tta)
 
     @property
     def _evaluated(self) -> dict[str, np.ndarray]:

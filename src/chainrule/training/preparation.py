@@ -164,11 +164,11 @@ def prepare(config: Config, preprocessor: data.Preprocessor | None = None) -> Pr
     splits = load_data(config)
     preprocessor = preprocessor or fresh.fit(splits.train.x)
     model = network_of(config, splits.num_classes)
-    initial = generator(config, "init")
     shape = preprocessor.output_shape(splits.input_shape)
-    model.init(initial, shape, config.model.init, config.model.dtype)
     dtype = np.dtype(config.model.dtype)
-    if (config.data.flip or config.data.shift or config.data.cutout) and len(shape) != 3:
+    section = config.data
+    changes = section.flip or section.shift or section.cutout or section.tta != "none"
+    if changes and len(shape) != 3:
         raise ConfigError(
             explain("configuration", "augmentation", "be off for data that are not images", shape)
         )
@@ -176,6 +176,7 @@ def prepare(config: Config, preprocessor: data.Preprocessor | None = None) -> Pr
         Arrays(preprocessor.transform(split.x, dtype), split.y)
         for split in (splits.train, splits.val)
     )
+    model.init(generator(config, "init"), shape, config.model.init, dtype, train.x)
     return Prepared(config, splits, preprocessor, model, train, val)
 
 

@@ -25,6 +25,7 @@ from chainrule.records import (
 )
 from chainrule.training.config import Config, load_config
 from chainrule.training.environment import describe_environment, limited_threads, session_record
+from chainrule.training.evaluation import MeanOfViews
 from chainrule.training.finished import load_preprocessor, load_run, write_evaluation
 from chainrule.training.learner import MakeLearner, NumpyLearner
 from chainrule.training.loop import Callback, History, Trainer
@@ -322,7 +323,8 @@ def _run(
             _end_session(run, "diverged")
             raise
     if history.stopped != "interrupted" and len(prepared.val.x):
-        write_evaluation(run, prepared.model, "val", prepared.splits, prepared.val)
+        judged = MeanOfViews(prepared.model, prepared.config.data.tta)
+        write_evaluation(run, judged, "val", prepared.splits, prepared.val)
     return TrainedRun(run, history, prepared.model)
 
 

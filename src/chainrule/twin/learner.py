@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from chainrule.data import BatchIterator
+from chainrule.data import BatchIterator, views
 from chainrule.errors import ConfigError, DivergedError, RunError, explain
 from chainrule.models import Sequential
 from chainrule.optim import Schedule
@@ -326,12 +326,9 @@ class TorchLearner:
         found = []
         with torch.no_grad(), self._autocast():
             for i in range(0, len(arrays.x), BATCH):
-                x = self._on_device(torch.tensor(arrays.x[i : i + BATCH]))
-                if self._averages:
-                    state = self._averages | dict(self.network.named_buffers())
-                    found.append(functional_call(self.network, state, x))
-                else:
-                    found.append(self.network(x))
+                versions = views(arrays.x[i : i + BATCH], self._config.data.tta)
+                seen = [self._scores_now(torch.tensor(version.copy())) for version in versions]
+                found.append(torch.stack(seen).mean(dim=0))
         sums = np.zeros(2)
         if found:
             scores = torch.cat(found).to(self._dtype).cpu()
@@ -516,6 +513,15 @@ class TorchLearner:
         else:
             for key, value in self._world.take().tensors.items():
                 own[key].copy_(torch.from_numpy(value))
+
+    def _scores_now(self, x: Tensor) -> Tensor:
+        """Return scores in evaluation mode, of the averages where there are any."""
+        if not self._averages:
+            scores: Tensor = self.network(self._on_device(x))
+            return scores
+        state = self._averages | dict(self.network.named_buffers())
+        averaged: Tensor = functional_call(self.network, state, self._on_device(x))
+        return averaged
 
     @torch.no_grad()
     def _average(self) -> None:

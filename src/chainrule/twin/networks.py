@@ -9,7 +9,7 @@ same network on both sides.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from chainrule.models import Module, Sequential
 from chainrule.records import load_tensors, save_tensors
 from chainrule.training import load_run
 
-__all__ = ["GlobalAvgPool2d", "TwinNetwork", "TwinScorer", "twin_of_run"]
+__all__ = ["GlobalAvgPool2d", "TwinNetwork", "TwinScorer", "Whiten2d", "twin_of_run"]
 
 Shape = tuple[int, ...]
 Arrays = dict[str, np.ndarray]
@@ -41,6 +41,39 @@ class GlobalAvgPool2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the means of images (N, C, H, W)."""
         return x.mean(dim=(2, 3))
+
+
+class Whiten2d(nn.Module):
+    """A convolution whose filters are not trained.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the filters, (F, C, KH, KW).
+    padding : int or (int, int)
+        Zeros added on each side.
+
+    Examples
+    --------
+    >>> layer = Whiten2d((4, 3, 2, 2), 0)
+    >>> layer(torch.ones(1, 3, 5, 5)).shape, list(layer.state_dict()), list(layer.parameters())
+    (torch.Size([1, 4, 4, 4]), ['weight'], [])
+    """
+
+    weight: Tensor
+
+    def __init__(self, shape: Sequence[int], padding: int | tuple[int, int]) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(*shape))
+        self.padding = padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the components of each patch of images (N, C, H, W)."""
+        return F.conv2d(x, self.weight, padding=self.padding)
+
+
+def _whitening(layer: Any, shape: Shape) -> nn.Module:
+    return Whiten2d(layer.buffers(shape)["weight"].shape, layer.padding)
 
 
 def _convolution(layer: Any, shape: Shape) -> nn.Module:
@@ -67,7 +100,7 @@ def _batch_norm(layer: Any, shape: Shape) -> nn.Module:
     return module
 
 
-# By the name of a layer's pair: what makes the PyTorch layer, given the shape of one input.
+# By the kind of a layer: what makes the PyTorch layer, given the shape of one input.
 MAKERS: dict[str, Callable[[Any, Shape], nn.Module]] = {
     "linear": lambda layer, shape: nn.Linear(shape[0], layer.out_features, layer.bias),
     "conv2d": _convolution,
@@ -85,6 +118,7 @@ MAKERS: dict[str, Callable[[Any, Shape], nn.Module]] = {
     "layer_norm": lambda layer, shape: nn.LayerNorm(shape, layer.eps),
     "group_norm": lambda layer, shape: nn.GroupNorm(layer.num_groups, shape[0], layer.eps),
     "dropout": lambda layer, _: nn.Dropout(layer.p),
+    "whiten2d": _whitening,
 }
 
 
@@ -139,7 +173,7 @@ class TwinNetwork(nn.Sequential):
         with torch.device("meta"):  # neither memory nor random numbers for what is overwritten
             for layer in model.layers:
                 _check_name(layer)
-                made[layer.name] = MAKERS[layer.pair](layer, shape)
+                made[layer.name] = MAKERS[layer.kind](layer, shape)
                 shape = layer.output_shape(shape)
         super().__init__(made)
         self.to_empty(device="cpu")

@@ -7,7 +7,7 @@
 #include "regression.hpp"
 #include "table.hpp"
 #include "update.hpp"
-#include "winograd.hpp"
+#include "winograd_backward.hpp"
 
 namespace {
 

@@ -317,22 +317,36 @@ void plain_image(const Grid<T>& g, const T* x, T* y, bool relu) {
 
 // ---- ReLU and 2x2 max pooling of planes that are still in the cache ---------------------------
 
-// The first of the four that is largest, as a number 0 to 3; NaN counts as largest.
+// The first of the four that is largest, as a number 0 to 3, or 4 where ReLU makes it 0; NaN counts
+// as largest, but passes nothing back. `best` is what comes out.
 template <class T>
-CR_INLINE void relu_pool_windows(const Vec<T> (&pixel)[4], T* y, uint8_t* winner, int64_t count) {
+CR_INLINE typename Shuffle<T>::Index largest(const Vec<T> (&pixel)[4], Vec<T>& best) {
   using Index = typename Shuffle<T>::Index;
-  using Bytes = typename ChunkOf<uint8_t, lanes<T>>::type;
-  Vec<T> best = pixel[0];
+  best = pixel[0];
   Index which = {};
   CR_UNROLL for (int v = 1; v < 4; ++v) {
     const Index better = (pixel[v] > best) | ((pixel[v] != pixel[v]) & (best == best));
     best = better ? pixel[v] : best;
     which = better ? Index{} + v : which;
   }
-  which = best > Vec<T>{} ? which : Index{} + 4;  // NaN and what ReLU stops pass nothing back
-  store_part(y, rectified<T>(best), count);
+  which = best > Vec<T>{} ? which : Index{} + 4;
+  best = rectified<T>(best);
+  return which;
+}
+
+template <class T>
+CR_INLINE void store_bytes(uint8_t* to, typename Shuffle<T>::Index which, int64_t count) {
+  using Bytes = typename ChunkOf<uint8_t, lanes<T>>::type;
   const Bytes bytes = __builtin_convertvector(which, Bytes);
-  std::memcpy(winner, &bytes, static_cast<size_t>(least<int64_t>(count, lanes<T>)));
+  std::memcpy(to, &bytes, static_cast<size_t>(least<int64_t>(count, lanes<T>)));
+}
+
+template <class T>
+CR_INLINE void relu_pool_windows(const Vec<T> (&pixel)[4], T* y, uint8_t* winner, int64_t count) {
+  Vec<T> best;
+  const auto which = largest<T>(pixel, best);
+  store_part(y, best, count);
+  store_bytes<T>(winner, which, count);
 }
 
 template <class T>

@@ -154,9 +154,9 @@ struct Together {
   }
 };
 
-// out[j stride + i] = a[i][j], L x L; a is used up
+// a[i][j] and a[j][i] change places, L x L
 template <class T>
-CR_INLINE void transpose_square(Vec<T> (&a)[lanes<T>], T* out, int64_t stride) {
+CR_INLINE void turn_square(Vec<T> (&a)[lanes<T>]) {
   constexpr int L = lanes<T>;
   Vec<T> b[L];
   CR_UNROLL for (int stage = 1; stage < L; stage *= 2) {  // a perfect shuffle each
@@ -166,7 +166,13 @@ CR_INLINE void transpose_square(Vec<T> (&a)[lanes<T>], T* out, int64_t stride) {
     }
     CR_UNROLL for (int i = 0; i < L; ++i) a[i] = b[i];
   }
-  CR_UNROLL for (int j = 0; j < L; ++j) store(out + j * stride, a[j]);
+}
+
+// out[j stride + i] = a[i][j]; a is used up
+template <class T>
+CR_INLINE void transpose_square(Vec<T> (&a)[lanes<T>], T* out, int64_t stride) {
+  turn_square<T>(a);
+  CR_UNROLL for (int j = 0; j < lanes<T>; ++j) store(out + j * stride, a[j]);
 }
 
 }  // namespace

@@ -335,7 +335,7 @@ class TestWorld:
         world = member(0, 8)
         world.local_size = 4
         command = world.resume_command("runs/x")
-        nodes = "--nnodes 2 --rdzv-endpoint HOST:PORT"
+        nodes = "--nnodes 2 --rdzv-backend c10d --rdzv-endpoint HOST:PORT"
         assert command == f"torchrun {nodes} --nproc-per-node 4 -m chainrule train --resume runs/x"
 
     @pytest.mark.parametrize("size", ["", "1"])

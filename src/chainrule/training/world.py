@@ -148,8 +148,8 @@ class World:
         launcher = ""
         if self.size > 1:
             machines = self.size // self.local_size
-            nodes = f" --nnodes {machines} --rdzv-endpoint HOST:PORT" if machines > 1 else ""
-            launcher = f"torchrun{nodes} --nproc-per-node {self.local_size} -m "
+            nodes = f" --nnodes {machines} --rdzv-backend c10d --rdzv-endpoint HOST:PORT"
+            launcher = f"torchrun{nodes * (machines > 1)} --nproc-per-node {self.local_size} -m "
         return f"{launcher}chainrule train --resume {shlex.quote(str(run))}"
 
 

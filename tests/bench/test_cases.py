@@ -46,9 +46,9 @@ def test_arithmetic_of_a_training_step():
     assert flops["convnet"] == 2 * conv + 3 * linear
     assert flops["two_layer"] == 2 * 2 * 3072 * 100 + 3 * 2 * 100 * 10
     # (input channels, filters, side); nothing is differentiated by the input of the first
-    convs = [(24, 32, 32), (32, 32, 16), (32, 64, 16), (64, 64, 8), (64, 128, 8), (128, 128, 4)]
+    convs = [(24, 48, 32), (48, 48, 16), (48, 96, 16), (96, 96, 8), (96, 192, 8), (192, 192, 4)]
     products = [2 * 9 * c * f * side**2 for c, f, side in convs]
-    whitening, head = 2 * 27 * 24 * 32**2, 2 * 128 * 4**2 * 10
+    whitening, head = 2 * 27 * 24 * 32**2, 2 * 192 * 4**2 * 10
     assert flops["speednet"] == whitening + 3 * sum(products) - products[0] + 3 * head
 
 

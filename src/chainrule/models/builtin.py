@@ -286,7 +286,7 @@ def vgg_small(
 def speednet(
     num_classes: int,
     *,
-    channels: Sequence[int] = (32, 64, 128),
+    channels: Sequence[int] = (48, 96, 192),
     components: int = 12,
     dropout: float = 0.0,
     **network: Any,
@@ -299,7 +299,7 @@ def speednet(
     ----------
     num_classes : int
         Number of classes C.
-    channels : sequence of int, default (32, 64, 128)
+    channels : sequence of int, default (48, 96, 192)
         Filters of both convolutions of each block.
     components : int, default 12
         Principal components of the 3x3 patches that the first layer whitens.

@@ -18,6 +18,7 @@ from PIL import Image
 
 from chainrule.course.pytorch.logs import interval_line, read_log
 from chainrule.course.pytorch.settings import RECIPES
+from chainrule.course.pytorch.train import read_settings
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -48,7 +49,7 @@ def test_a_run_script_leaves_a_log_weights_and_pictures(tmp_path: Path, cifar: P
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -71,8 +72,12 @@ def test_a_run_script_leaves_a_log_weights_and_pictures(tmp_path: Path, cifar: P
 
 
 def test_the_log_of_every_interval(
-    command: Command, cifar: Path, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    cifar: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     words = ["--model", "softmax", *BASIC, "--cifar10-dir", cifar, "--log-interval", 2]
     assert command("train", *words) == 0
     captured = capsys.readouterr()
@@ -109,36 +114,69 @@ def test_the_same_seed_gives_the_same_log(
     assert train("--log-interval", 1).splitlines()[-2] == first.splitlines()[-2]
 
 
-def test_the_first_step_is_sgd_s(command: Command, cifar: Path, capsys: pytest.CaptureFixture[str]):
-    """One step on all images, by hand: the validation loss after it is the line's."""
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
+def test_two_steps_by_hand(
+    command: Command, cifar: Path, capsys: pytest.CaptureFixture[str], schedule: str
+):
+    """Softmax regression on all images at a time: the losses are those of the log."""
     import torch
 
     from chainrule.course.pytorch import CIFAR10, make_model
 
-    words = ["--model", "softmax", "--lr", "0.001", "--momentum", "0.9", "--weight-decay", "3"]
-    words += ["--batch-size", "90", "--epochs", "1", "--seed", "5", "--cifar10-dir", str(cifar)]
-    assert command("train", *words) == 0
-    line = log_of(capsys).splitlines()[0]
+    lr, momentum, decay = 1e-4, 0.9, 2000.0
+    words = ["--lr", lr, "--momentum", momentum, "--weight-decay", decay, "--schedule", schedule]
+    words += ["--batch-size", 90, "--epochs", 2, "--seed", 5, "--cifar10-dir", cifar, "--no-cuda"]
+    assert command("train", "--model", "softmax", *words) == 0
+    lines = log_of(capsys).splitlines()[:2]
+    found = [[float(part.split(": ")[1]) for part in line.split("\t")[1:]] for line in lines]
 
-    torch.manual_seed(5)
-    module = make_model("softmax")
-    weight, bias = (p.detach().double().numpy() for p in module.parameters())
-    train, val = CIFAR10(cifar), CIFAR10(cifar, "val")
-    x, y = (np.array([image.double().numpy().ravel() for image, _ in train]), train.labels)
+    rates = [lr, lr]
+    if schedule == "one_cycle":
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, lr, total_steps=2, cycle_momentum=False
+        )
+        optimizer.step()
+        rates[0] = cycle.get_last_lr()[0]
+        cycle.step()
+        rates[1] = cycle.get_last_lr()[0]
+        assert rates[0] > 2 * rates[1]
 
-    def loss_and_errors(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-        scores = x @ weight.T + bias
+    def pixels_and_labels(split: str) -> tuple[np.ndarray, np.ndarray]:
+        data = CIFAR10(cifar, split)
+        return np.array([image.double().numpy().ravel() for image, _ in data]), data.labels
+
+    def judge(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, float]:
+        """Loss, errors and accuracy at `w`, the last row of which is the bias."""
+        scores = np.append(x, np.ones((len(x), 1)), 1) @ w
         p = np.exp(scores - scores.max(1, keepdims=True))
         p /= p.sum(1, keepdims=True)
-        return -np.log(p[np.arange(len(y)), y]).mean(), (p - np.eye(10)[y]) / len(y)
+        errors = (p - np.eye(10)[y]) / len(y)
+        return -np.log(p[np.arange(len(y)), y]).mean(), errors, 100 * (p.argmax(1) == y).mean()
 
-    train_loss, errors = loss_and_errors(x, y)
-    weight = weight - 0.001 * (errors.T @ x + 3 * weight)
-    bias = bias - 0.001 * (errors.sum(0) + 3 * bias)
-    x = np.array([image.double().numpy().ravel() for image, _ in val])
-    val_loss, _ = loss_and_errors(x, val.labels)
-    found = [float(part.split(": ")[1]) for part in line.split("\t")[1:3]]
-    assert found == pytest.approx([train_loss, val_loss], rel=1e-4)
+    torch.manual_seed(5)
+    weight, bias = (p.detach().double().numpy() for p in make_model("softmax").parameters())
+    w = np.append(weight.T, bias[None], 0)
+    velocity = np.zeros_like(w)
+    (x, y), validation = pixels_and_labels("train"), pixels_and_labels("val")
+    for rate, numbers in zip(rates, found, strict=True):
+        train_loss, errors, _ = judge(x, y)
+        velocity = momentum * velocity + np.append(x, np.ones((90, 1)), 1).T @ errors + decay * w
+        w = w - rate * velocity
+        val_loss, _, accuracy = judge(*validation)
+        assert numbers == pytest.approx([train_loss, val_loss, accuracy], rel=1e-4)
+
+
+@pytest.mark.parametrize("model", RECIPES)
+def test_a_script_says_the_whole_recipe(model: str):
+    settings, only_script = read_settings(["--model", model, "--recipe", "--script", "--seed", "3"])
+    assert only_script
+    script = settings.script()
+    assert script.endswith(f" | tee {model}.log\n")
+    words = shlex.split(script.replace("\\\n", ""), comments=True)
+    first, last = words.index("chainrule.course.pytorch.train") + 1, words.index("|")
+    assert read_settings(words[first:last]) == (settings, False)
+    assert {name: getattr(settings, name) for name in RECIPES[model]} == RECIPES[model]
 
 
 def test_a_model_of_one_s_own(
@@ -146,6 +184,7 @@ def test_a_model_of_one_s_own(
 ):
     (tmp_path / "models").mkdir()
     (tmp_path / "models/mine.py").write_text(
+        "import torch\n"
         "import torch.nn as nn\n"
         "class MyModel(nn.Module):\n"
         "    def __init__(self, im_size, hidden_dim, kernel_size, n_classes):\n"
@@ -153,6 +192,7 @@ def test_a_model_of_one_s_own(
         "        self.conv = nn.Conv2d(3, 4, 3)\n"
         "        self.fc = nn.Linear(4 * 900, n_classes)\n"
         "    def forward(self, images):\n"
+        "        assert self.training == torch.is_grad_enabled()\n"
         "        return self.fc(self.conv(images).relu().flatten(1))\n"
     )
     model = "models/mine.py:MyModel"

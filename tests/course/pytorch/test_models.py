@@ -86,6 +86,11 @@ def test_shapes(name: str, hidden: int | None, kernel: int | None, size: int | N
         assert sum(param.numel() for param in module.parameters()) == size
 
 
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+def test_filters_of_any_side_on_images_of_any_size(kernel: int):
+    assert course.CNN((2, 7, 10), 3, kernel, 5)(torch.zeros(4, 2, 7, 10)).shape == (4, 5)
+
+
 @pytest.mark.parametrize("name", ["softmax", "twolayernn", "convnet", "mymodel"])
 def test_the_first_loss_is_near_that_of_guessing(name: str):
     torch.manual_seed(0)
@@ -122,6 +127,7 @@ class MyModel(nn.Module):
         ("im_size, n_classes", [(3, 32, 32), 10]),
         ("n_classes, im_size, dropout=0.5", [10, (3, 32, 32), 0.5]),
         ("size, width, classes", [(3, 32, 32), 7, 10]),
+        ("size, classes", [(3, 32, 32), 10]),
         ("a, b, c, d, e=2", [(3, 32, 32), 7, 3, 10, 2]),
     ],
 )

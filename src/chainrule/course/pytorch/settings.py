@@ -1,4 +1,4 @@
-"""What ``train`` is told: the course's flags, recipes that reach good numbers, run scripts."""
+"""What ``train`` is told: the course's flags, recipes for its networks, run scripts."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""Settings of each model that reach the course's accuracy; what they leave out is the default."""
+"""Settings that were chosen for each model; what they leave out is the default."""
 
 
 def complete(given: Mapping[str, Any], recipe: bool) -> Settings:

@@ -90,7 +90,7 @@ def _parser() -> Parser:
     add(
         "--recipe",
         action="store_true",
-        help="take what is not given from settings that reach the course's accuracy",
+        help="take what is not given from settings chosen for the model",
     )
     add(
         "--script",

@@ -28,13 +28,31 @@ from chainrule.cli.settings import (
 from chainrule.errors import ConfigError
 
 if TYPE_CHECKING:
+    from chainrule.training import TrainedRun
     from chainrule.training.finished import MakeScorer
+    from chainrule.training.world import World
 
 __all__ = ["COMMANDS"]
 
 
 def _train(options: Namespace) -> int:
-    """Train into a new run directory, or continue one."""
+    """Train into a new run directory, or continue one; under torchrun, together."""
+    from chainrule.training import follow_run
+    from chainrule.twin import BACKENDS, joined
+
+    with joined() as world:
+        if world.leads:
+            trained = _lead(options, world)
+            stopped = trained.history.stopped if trained else ""
+        else:
+            stopped = "" if options.dry_run else follow_run(world, backends=BACKENDS).stopped
+    if world.leads and trained:
+        _conclude(options, world, trained)
+    return 130 if stopped == "interrupted" else 0
+
+
+def _lead(options: Namespace, world: World) -> TrainedRun | None:
+    """Train as the only process, or as that which leads the others."""
     from chainrule.cli import output
     from chainrule.training import prepare, resume_run, train_run
     from chainrule.twin import BACKENDS
@@ -43,35 +61,43 @@ def _train(options: Namespace) -> int:
         config = configuration("train", options)
         if options.dry_run:
             output.show_plan(prepare(config), options.json)
-            return 0
+            return None
         root = "runs" if options.runs is None else options.runs
-        trained = train_run(
+        return train_run(
             config,
             root,
             start=options.start,
             backends=BACKENDS,
             callbacks=output.callbacks(),
             message=output.say,
+            world=world,
         )
-    else:
-        _refuse_settings(options)
-        callbacks = output.callbacks()
-        trained = resume_run(
-            options.resume, backends=BACKENDS, callbacks=callbacks, message=output.say
-        )
-        if not trained.history.records:
-            output.say("this run had ended already, so there was nothing left to do.")
-    interrupted = trained.history.stopped == "interrupted"
+    _refuse_settings(options)
+    trained = resume_run(
+        options.resume,
+        backends=BACKENDS,
+        callbacks=output.callbacks(),
+        message=output.say,
+        world=world,
+    )
+    if not trained.history.records:
+        output.say("this run had ended already, so there was nothing left to do.")
+    return trained
+
+
+def _conclude(options: Namespace, world: World, trained: TrainedRun) -> None:
+    """Report on a run that has been trained."""
+    from chainrule.cli import output
+
     page = None
-    if options.report and not interrupted:
+    if options.report and trained.history.stopped != "interrupted":
         from chainrule.report import make_report
         from chainrule.training import evaluate_run
 
         if trained.run.data()["num_test"]:
             evaluate_run(trained.run.path, "test", options.data_dir)
         page = make_report(trained.run.path).page
-    output.show_training(trained, page, options.json)
-    return 130 if interrupted else 0
+    output.show_training(trained, page, options.json, world.resume_command(trained.run.path))
 
 
 def _evaluate(options: Namespace) -> int:
@@ -252,6 +278,7 @@ COMMANDS = (
             "chainrule train mlp hidden=[256,128] norm=batch schedule.name=cosine --dry-run",
             "chainrule train --config speednet",
             "chainrule train convnet --backend torch --device auto --precision bf16",
+            "torchrun --nproc-per-node 4 -m chainrule train convnet --backend torch",
             "chainrule train --resume runs/20260101T120000Z_convnet_mnist",
             "chainrule train --from runs/20260101T120000Z_convnet_mnist lr=1e-4",
         ),

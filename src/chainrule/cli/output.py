@@ -63,7 +63,9 @@ def say(message: str) -> None:
     sys.stderr.write(f"chainrule: {message}\n")
 
 
-def show_training(trained: TrainedRun, page: Path | None, as_json: bool) -> None:
+def show_training(
+    trained: TrainedRun, page: Path | None, as_json: bool, resume_command: str
+) -> None:
     """Show where a run is and how well it did.
 
     Parameters
@@ -74,6 +76,8 @@ def show_training(trained: TrainedRun, page: Path | None, as_json: bool) -> None
         Its report, if one was written.
     as_json : bool
         For programs.
+    resume_command : str
+        What continues the run, should it have been interrupted.
     """
     history, run = trained.history, trained.run
     test = run.evaluation("test")
@@ -104,7 +108,7 @@ def show_training(trained: TrainedRun, page: Path | None, as_json: bool) -> None
         _pairs(rows)
     name = shlex.quote(str(run.path))
     if history.stopped == "interrupted":
-        say(f"interrupted. Continue with: chainrule train --resume {name}")
+        say(f"interrupted. Continue with: {resume_command}")
     elif page is None:
         say(f"next: chainrule evaluate {name}")
         say(f"next: chainrule report {name}")

@@ -68,15 +68,22 @@ class Augment:
         """Whether it changes anything."""
         return bool(self.flip or self.shift or self.cutout)
 
-    def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return a changed copy of a batch.
+    def __call__(
+        self, x: np.ndarray, rng: np.random.Generator, first: int = 0, total: int | None = None
+    ) -> np.ndarray:
+        """Return a changed copy of a batch, or of a part of one.
 
         Parameters
         ----------
         x : numpy.ndarray, shape (N, C, H, W)
             Images of any dtype; not modified. Where nothing is switched on, any shape.
         rng : numpy.random.Generator
-            Advanced by a number of draws that depends on N only.
+            Advanced by a number of draws that depends on the size of the batch only.
+        first : int, default 0
+            Place of the first of these images in the batch.
+        total : int, optional
+            Size of the batch, where `x` is a part of it. Parts that are changed by generators in
+            the same state are together the batch changed as a whole.
 
         Returns
         -------
@@ -98,10 +105,15 @@ class Augment:
         if self.shift >= min(x.shape[2:]):
             rule = f"be smaller than the images, {x.shape[2:]}"
             raise InputError(explain("Augment", "shift", rule, self.shift))
-        flipped = rng.random(len(x)) < 0.5 if self.flip else np.zeros(len(x), dtype=bool)
-        out = _flip_and_shift(x, flipped, self.shift, rng)
+        n, _, h, w = x.shape
+        total = n if total is None else total
+        own = slice(first, first + n)
+        flipped = rng.random(total)[own] < 0.5 if self.flip else np.zeros(n, dtype=bool)
+        moves = rng.integers(0, 2 * self.shift + 1, size=(2, total)) if self.shift else None
+        out = _flip_and_shift(x, flipped, self.shift, None if moves is None else moves[:, own])
         if self.cutout:
-            np.copyto(out, 0, where=_squares(out.shape, self.cutout, rng)[:, None])
+            rows, columns = (rng.integers(0, size, size=(total, 1))[own] for size in (h, w))
+            np.copyto(out, 0, where=_squares(h, w, self.cutout, rows, columns)[:, None])
         return out
 
 
@@ -172,25 +184,24 @@ def _moved(x: np.ndarray, down: int, right: int) -> np.ndarray:
 
 
 def _flip_and_shift(
-    x: np.ndarray, flipped: np.ndarray, shift: int, rng: np.random.Generator
+    x: np.ndarray, flipped: np.ndarray, shift: int, moves: np.ndarray | None
 ) -> np.ndarray:
     n, c, h, w = x.shape
     padded = np.zeros((n, c, h + 2 * shift, w + 2 * shift), x.dtype)
     inside = padded[:, :, shift : shift + h, shift : shift + w]
     inside[...] = x
     inside[flipped] = x[flipped, :, :, ::-1]
-    if not shift:
+    if moves is None:
         return padded
     windows = sliding_window_view(padded, (h, w), axis=(2, 3))  # (N, C, 2s+1, 2s+1, H, W)
-    down, right = rng.integers(0, 2 * shift + 1, size=(2, n))
-    return windows[np.arange(n), :, down, right]
+    return windows[np.arange(n), :, moves[0], moves[1]]
 
 
-def _squares(shape: tuple[int, ...], side: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a mask (N, H, W), true in one square of each image."""
-    n, _, h, w = shape
-    top = rng.integers(0, h, size=(n, 1)) - side // 2
-    left = rng.integers(0, w, size=(n, 1)) - side // 2
+def _squares(
+    h: int, w: int, side: int, centre_rows: np.ndarray, centre_columns: np.ndarray
+) -> np.ndarray:
+    """Return a mask (N, H, W), true in one square of each image around its centre (N, 1)."""
+    top, left = centre_rows - side // 2, centre_columns - side // 2
     rows = (np.arange(h) >= top) & (np.arange(h) < top + side)  # (N, H)
     columns = (np.arange(w) >= left) & (np.arange(w) < left + side)  # (N, W)
     mask: np.ndarray = rows[:, :, None] & columns[:, None, :]

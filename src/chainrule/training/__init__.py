@@ -9,7 +9,7 @@ from chainrule.training.learner import Arrays
 from chainrule.training.loop import Callback, History, Trainer
 from chainrule.training.preparation import prepare
 from chainrule.training.progress import ProgressBar
-from chainrule.training.runs import BACKENDS, TrainedRun, resume_run, train_run
+from chainrule.training.runs import BACKENDS, TrainedRun, follow_run, resume_run, train_run
 from chainrule.training.sanity import SanityCheck, sanity_checks
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "Trainer",
     "evaluate_run",
     "fit",
+    "follow_run",
     "list_runs",
     "load_config",
     "load_run",

@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 Records = Sequence[Mapping[str, Any]]
-Change = Callable[[np.ndarray], np.ndarray]
+Change = Callable[..., np.ndarray]  # of images; and, for a part of a batch, its place and size
 
 
 class Model(Protocol):
@@ -113,7 +113,11 @@ class Update:
 
 
 class Learner(Protocol):
-    """What a backend gives a `Trainer`."""
+    """What a backend gives a `Trainer`.
+
+    Where several processes train together, a batch of `stream` holds this process's part of the
+    examples and the labels of all of them.
+    """
 
     def stream(
         self, train: Arrays, order: BatchIterator, change: Change | None

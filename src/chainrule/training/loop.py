@@ -31,6 +31,7 @@ from chainrule.training.learner import (
     best_weights,
     make_update_rule,
 )
+from chainrule.training.world import ALONE, World
 
 __all__ = ["Callback", "History", "Trainer"]
 
@@ -120,19 +121,26 @@ class Trainer:
     learner : callable, default NumpyLearner
         What does the arithmetic: called with the model, the configuration, the schedule and the
         generator of dropout.
+    world : World, default ALONE
+        The processes that train together. All need the same data and configuration; `log`,
+        `store` and `callbacks` are for the one that leads.
+    processes : int, optional
+        Number of processes that the run was begun with, by which ``batch_size`` is multiplied.
+        Default: those of `world`.
 
     Raises
     ------
     InputError
-        If there are no training examples.
+        If there are no training examples, or batches too small for batch normalisation in each
+        process.
     ConfigError
         If the optimizer or the schedule is not understood.
 
     Notes
     -----
     Each epoch visits each example once. There is one exception: where a network with batch
-    normalisation would be left with a last batch of a single example, that example, a different
-    one in each epoch, is left out.
+    normalisation would be left with a last batch of a single example, or of fewer than two for
+    each of several processes, that batch, a different one in each epoch, is left out.
 
     Examples
     --------
@@ -161,22 +169,31 @@ class Trainer:
         store: CheckpointStore | None = None,
         callbacks: Iterable[Callback] = (),
         learner: MakeLearner = NumpyLearner,
+        world: World = ALONE,
+        processes: int | None = None,
     ) -> None:
         settings = config.training
         if len(train.x) == 0:
             raise InputError(explain("Trainer", "train", "hold at least one example", 0))
+        self.world, self.processes = world, processes or world.size
+        batch_size = settings.batch_size * self.processes
         if settings.overfit_batches:
-            train = train.head(settings.overfit_batches * settings.batch_size)
+            train = train.head(settings.overfit_batches * batch_size)
             val = train
         if settings.fast_dev_run:
-            val = val.head(settings.batch_size)
+            val = val.head(batch_size)
         self.model, self.train, self.val, self.config = model, train, val, config
         self.log, self.store, self.callbacks = log, store, list(callbacks)
         order, augment, noise = rng.spawn(3)
         # Batch statistics of one example mean nothing, and layers refuse to compute them.
-        single = len(train.x) > 1 and len(train.x) % settings.batch_size == 1
-        drop_last = single and bool(model.buffers)
-        self.batches = BatchIterator(len(train.x), settings.batch_size, order, drop_last)
+        last = len(train.x) % batch_size
+        drop_last = bool(model.buffers) and 0 < last < min(2 * self.processes, len(train.x))
+        smallest = min(batch_size, len(train.x)) if drop_last or not last else last
+        if model.buffers and world.size > 1 and smallest < 2 * world.size:
+            rule = f"leave two examples of each batch to each of {world.size} processes"
+            remedy = "Batch normalisation needs them."
+            raise InputError(explain("Trainer", "batch_size", rule, smallest, remedy))
+        self.batches = BatchIterator(len(train.x), batch_size, order, drop_last)
         self._generators = {"augment": augment, "model": noise}
         self.steps_per_epoch = self.batches.batches_per_epoch
         self.total_steps = settings.epochs * self.steps_per_epoch
@@ -187,11 +204,12 @@ class Trainer:
         data = config.data
         change = Augment(data.flip, data.shift, data.cutout)
         self._stream = self.learner.stream(
-            train, self.batches, (lambda x: change(x, augment)) if change else None
+            train, self.batches, (lambda x, *place: change(x, augment, *place)) if change else None
         )
         self.history = History()
         self.step = 0
         self.stop_requested = ""
+        self._asked = ""  # why this or another process has to stop
         self._since_best = 0
         self._best_tensors: dict[str, np.ndarray] = {}
         self._layers_record: dict[str, Any] = {}
@@ -267,8 +285,12 @@ class Trainer:
             self._record(record)
         for callback in self.callbacks:
             callback.on_step(record)
-        evaluate_now = self._evaluation_due(self.step) or self._out_of_time()
-        best = self._evaluate(record["lr"]) if evaluate_now else False
+        self._heed()
+        evaluate_now = self._evaluation_due(self.step) or self._asked == "max_time"
+        best = False
+        if evaluate_now:
+            best = self._evaluate(record["lr"])
+            self._heed()
         self.history.stopped = self._reason_to_stop()
         self.history.seconds = time.perf_counter() - started
         every = settings.checkpoint_every
@@ -318,11 +340,13 @@ class Trainer:
             return "fast_dev_run" if settings.fast_dev_run else "completed"
         if settings.patience is not None and self._since_best >= settings.patience:
             return "patience"
-        return "max_time" if self._out_of_time() else self.stop_requested
+        return self._asked
 
-    def _out_of_time(self) -> bool:
+    def _heed(self) -> None:
+        """Learn whether time is over, or this or another process was asked to stop."""
         max_time = self.config.training.max_time
-        return max_time is not None and self.history.seconds >= max_time
+        out_of_time = max_time is not None and self.history.seconds >= max_time
+        self._asked = self.world.agree("max_time" if out_of_time else self.stop_requested)
 
     def _record(self, record: dict[str, Any]) -> None:
         self.history.records.append(record)
@@ -337,6 +361,8 @@ class Trainer:
             checkpoint = self.store.load("best")
             params, buffers = best_weights(checkpoint)
         else:
+            if not self._best_tensors:  # the best were those of an earlier session
+                return
             found = Checkpoint(self._best_tensors, {})
             params, buffers = found.named("params"), found.named("buffers")
         self.learner.adopt(params, buffers)
@@ -360,6 +386,7 @@ class Trainer:
             "since_best": self._since_best,
             "seconds": self.history.seconds,
             "stopped": self.history.stopped,
+            "processes": self.processes,
             "data": self._fingerprint(),
             "metrics_bytes": 0 if self.log is None else self.log.sync(),
         }

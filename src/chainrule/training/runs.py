@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from chainrule.data import preprocessor_from_state
 from chainrule.errors import ConfigError, DivergedError, RunError, explain
 from chainrule.models import Sequential
-from chainrule.records import MetricsLog, RunDirectory, new_run_directory, save_tensors, write_json
+from chainrule.records import (
+    Checkpoint,
+    MetricsLog,
+    RunDirectory,
+    new_run_directory,
+    save_tensors,
+    write_json,
+)
 from chainrule.training.config import Config, load_config
 from chainrule.training.environment import describe_environment, limited_threads, session_record
 from chainrule.training.evaluation import MeanOfViews
@@ -21,20 +30,31 @@ from chainrule.training.finished import load_preprocessor, load_run, write_evalu
 from chainrule.training.learner import MakeLearner, NumpyLearner
 from chainrule.training.loop import Callback, History, Trainer
 from chainrule.training.preparation import Prepared, generator, prepare
+from chainrule.training.world import ALONE, World
 
-__all__ = ["BACKENDS", "Backend", "TrainedRun", "numpy_backend", "resume_run", "train_run"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "TrainedRun",
+    "follow_run",
+    "numpy_backend",
+    "resume_run",
+    "train_run",
+]
 
 Message = Callable[[str], None]
-Backend = Callable[[Config], MakeLearner]
+Backend = Callable[[Config, World], MakeLearner]
 
 
-def numpy_backend(config: Config) -> MakeLearner:
+def numpy_backend(config: Config, world: World = ALONE) -> MakeLearner:
     """Return what makes learners of chainrule's own layers.
 
     Parameters
     ----------
     config : Config
         Its section ``backend`` must leave PyTorch's options at their defaults.
+    world : World, default ALONE
+        Must be one process.
 
     Returns
     -------
@@ -44,13 +64,17 @@ def numpy_backend(config: Config) -> MakeLearner:
     Raises
     ------
     ConfigError
-        If an option of PyTorch is set.
+        If an option of PyTorch is set, or there are several processes.
 
     Examples
     --------
     >>> numpy_backend(load_config()).__name__
     'NumpyLearner'
     """
+    if world.size > 1:
+        rule = f"be 'torch' for {world.size} processes"
+        remedy = "Set backend.name=torch (--backend torch), or start one process without torchrun."
+        raise ConfigError(explain("configuration", "backend.name", rule, "'numpy'", remedy))
     default = type(config.backend)()
     for key, value in config.backend:
         if key != "name" and value != getattr(default, key):
@@ -91,6 +115,7 @@ def train_run(
     backends: Mapping[str, Backend] = BACKENDS,
     callbacks: Iterable[Callback] = (),
     message: Message | None = None,
+    world: World = ALONE,
 ) -> TrainedRun:
     """Train as a configuration says, into a new run directory.
 
@@ -108,6 +133,8 @@ def train_run(
         Progress bars and the like.
     message : callable, optional
         Told in one sentence what a person should know.
+    world : World, default ALONE
+        The processes that train together, of which this one leads; the others call `follow_run`.
 
     Returns
     -------
@@ -127,13 +154,13 @@ def train_run(
     >>> trained.history.stopped, sorted(p.name for p in trained.run.path.glob("*.toml"))
     ('completed', ['config.toml'])
     """
-    make_learner = _backend(config, backends)
+    make_learner = _backend(config, backends, world)
     with limited_threads(config.threads):
         prepared = prepare(config) if start is None else _continued(config, Path(start))
         labels = [prepared.config.model.name, Path(prepared.config.data.name).stem]
         run = new_run_directory(Path(root), labels, prepared.config.to_toml().encode())
         write_json(run.path / "environment.json", describe_environment() | {"sessions": []})
-        return _run(prepared, run, "train", make_learner, callbacks, message or _silent)
+        return _run(prepared, run, "train", make_learner, callbacks, message or _silent, world)
 
 
 def resume_run(
@@ -142,6 +169,7 @@ def resume_run(
     backends: Mapping[str, Backend] = BACKENDS,
     callbacks: Iterable[Callback] = (),
     message: Message | None = None,
+    world: World = ALONE,
 ) -> TrainedRun:
     """Continue a run that was interrupted, to the same bits it would have reached.
 
@@ -155,6 +183,9 @@ def resume_run(
         Progress bars and the like.
     message : callable, optional
         Told when a damaged checkpoint was passed over.
+    world : World, default ALONE
+        As for `train_run`. There may be more or fewer processes than before: together they take
+        the same batches.
 
     Returns
     -------
@@ -179,13 +210,56 @@ def resume_run(
     """
     run = RunDirectory(path)
     config = load_config(run.path / "config.toml")
-    make_learner = _backend(config, backends)
+    make_learner = _backend(config, backends, world)
     with limited_threads(config.threads):
         preprocessor = None
         if run.preprocessing_path.is_file() and _has_checkpoint(run):
             preprocessor = load_preprocessor(run)
         prepared = prepare(config, preprocessor)
-        return _run(prepared, run, "resume", make_learner, callbacks, message or _silent)
+        return _run(prepared, run, "resume", make_learner, callbacks, message or _silent, world)
+
+
+def follow_run(world: World, *, backends: Mapping[str, Backend] = BACKENDS) -> History:
+    """Train along with the process that leads, which is in `train_run` or `resume_run`.
+
+    Parameters
+    ----------
+    world : World
+        The processes that train together. Configuration, fitted preprocessing and state come from
+        the leader; the data are read here, and nothing is written.
+    backends : mapping, default BACKENDS
+        As for `train_run`.
+
+    Returns
+    -------
+    History
+        As the leader's.
+
+    Raises
+    ------
+    ChainruleError
+        Where data or training fail, here or in another process.
+
+    Examples
+    --------
+    >>> follow_run(ALONE)
+    Traceback (most recent call last):
+    ...
+    chainrule.errors.InputError: World: size must be 2 or more, to follow; got 1. \
+Call train_run or resume_run.
+    """
+    given = world.take()
+    config = load_config(tomllib.loads(given.state["config"]))
+    world.run = given.state["run"]
+    make_learner = _backend(config, backends, world)
+    with limited_threads(config.threads):
+        preprocessor = preprocessor_from_state(given.tensors, given.state["preprocessing"])
+        with world.in_turn():
+            prepared = prepare(config, preprocessor)
+        trainer = _trainer(prepared, make_learner, world, given.state["processes"])
+        trainer.restore(world.take())
+        with _stop_on_signal(trainer):
+            return trainer.fit()
 
 
 def _run(
@@ -195,6 +269,7 @@ def _run(
     make_learner: MakeLearner,
     callbacks: Iterable[Callback],
     message: Message,
+    world: World,
 ) -> TrainedRun:
     """Train into a run directory, from its checkpoint where it has one."""
     store, checkpoint = run.checkpoints, None
@@ -204,8 +279,8 @@ def _run(
             message(f"{problem} Continuing from the checkpoint before it.")
     elif command == "resume":
         message("No checkpoint had been written yet: starting this run from its beginning.")
+    tensors, options = prepared.preprocessor.state()
     if checkpoint is None:
-        tensors, options = prepared.preprocessor.state()
         save_tensors(run.preprocessing_path, tensors, options)
         splits = prepared.splits
         write_json(
@@ -219,22 +294,28 @@ def _run(
                 "num_test": len(splits.test),
             },
         )
-    kept = 0 if checkpoint is None else checkpoint.state["metrics_bytes"]
-    with MetricsLog(run.metrics_path, kept) as log:
-        trainer = Trainer(
-            prepared.model,
-            prepared.train,
-            prepared.val,
-            prepared.config,
-            generator(prepared.config, "training"),
-            log=log,
-            store=store,
-            callbacks=callbacks,
-            learner=make_learner,
+    state = {} if checkpoint is None else checkpoint.state
+    processes = state.get("processes", 1) if state else world.size
+    world.run = str(run.path)
+    about = {
+        "run": world.run,
+        "config": prepared.config.to_toml(),
+        "preprocessing": options,
+        "processes": processes,
+    }
+    world.give(lambda: Checkpoint(tensors, about))
+    with world.in_turn():  # this process has its data already
+        pass
+    with MetricsLog(run.metrics_path, state.get("metrics_bytes", 0)) as log:
+        trainer = _trainer(
+            prepared, make_learner, world, processes, log=log, store=store, callbacks=callbacks
         )
         if checkpoint is not None:
             trainer.restore(checkpoint)
-        _add_session(run, command, trainer.step, trainer.learner.describe())
+        world.give(trainer.state)
+        if world.size > 1 or processes > 1:
+            message(_who_trains(trainer))
+        _add_session(run, command, trainer)
         try:
             with _stop_on_signal(trainer):
                 history = trainer.fit()
@@ -247,14 +328,41 @@ def _run(
     return TrainedRun(run, history, prepared.model)
 
 
-def _backend(config: Config, backends: Mapping[str, Backend]) -> MakeLearner:
+def _trainer(
+    prepared: Prepared, learner: MakeLearner, world: World, processes: int, **options: Any
+) -> Trainer:
+    """Make the trainer of a run."""
+    return Trainer(
+        prepared.model,
+        prepared.train,
+        prepared.val,
+        prepared.config,
+        generator(prepared.config, "training"),
+        learner=learner,
+        world=world,
+        processes=processes,
+        **options,
+    )
+
+
+def _who_trains(trainer: Trainer) -> str:
+    """Say how many processes train, and what has changed where they are not as many as before."""
+    count, before = trainer.world.size, trainer.processes
+    examples = trainer.config.training.batch_size * before
+    text = f"{count} process{'es' * (count > 1)} on batches of {examples} examples in all"
+    if count != before:
+        text += f", as the {before} that the run was begun with"
+    return f"{text}: {trainer.learner.describe()}."
+
+
+def _backend(config: Config, backends: Mapping[str, Backend], world: World) -> MakeLearner:
     """Find what a configuration asks for, before anything is loaded or written."""
     name = config.backend.name
     if name not in backends:
         rule = f"be one of {', '.join(backends)} here"
         remedy = "Pass backends=chainrule.twin.BACKENDS."
         raise ConfigError(explain("configuration", "backend.name", rule, repr(name), remedy))
-    return backends[name](config)
+    return backends[name](config, world)
 
 
 def _continued(config: Config, start: Path) -> Prepared:
@@ -276,9 +384,10 @@ def _has_checkpoint(run: RunDirectory) -> bool:
     return run.checkpoints.exists("last") or run.checkpoints.exists("previous")
 
 
-def _add_session(run: RunDirectory, command: str, step: int, backend: str) -> None:
+def _add_session(run: RunDirectory, command: str, trainer: Trainer) -> None:
     environment = run.environment() or describe_environment()  # none: killed before it was written
-    session = session_record(command, step) | {"backend": backend}
+    session = session_record(command, trainer.step)
+    session |= {"backend": trainer.learner.describe(), "processes": trainer.world.size}
     sessions = [*environment.get("sessions", []), session]
     write_json(run.path / "environment.json", environment | {"sessions": sessions})
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.twin.functional import FUNCTIONS, available, differentiate, require_torch
 
 if TYPE_CHECKING:
-    from chainrule.twin.backends import BACKENDS
+    from chainrule.twin.backends import BACKENDS, joined
     from chainrule.twin.networks import TwinNetwork, TwinScorer, twin_of_run
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "TwinScorer",
     "available",
     "differentiate",
+    "joined",
     "require_torch",
     "twin_of_run",
 ]
@@ -22,10 +23,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import PyTorch, and the training room, when something that needs them is asked for."""
-    if name == "BACKENDS":
-        from chainrule.twin.backends import BACKENDS
+    if name in ("BACKENDS", "joined"):
+        from chainrule.twin import backends
 
-        return BACKENDS
+        return getattr(backends, name)
     if name in ("TwinNetwork", "TwinScorer", "twin_of_run"):
         require_torch(f"twin.{name}")
         from chainrule.twin import networks

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,22 +20,23 @@ from torch.func import functional_call
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from chainrule.data import BatchIterator, views
-from chainrule.errors import ConfigError, RunError, explain
+from chainrule.errors import ConfigError, DivergedError, RunError, explain
 from chainrule.models import Sequential
 from chainrule.optim import Schedule
 from chainrule.records import Checkpoint
 from chainrule.training.config import Config
 from chainrule.training.divergence import raise_if_diverged
-from chainrule.training.evaluation import BATCH, accuracy_of
+from chainrule.training.evaluation import BATCH
 from chainrule.training.learner import (
     Arrays,
     Change,
     MakeLearner,
     Records,
     Update,
-    activation_statistics,
     update_statistics,
 )
+from chainrule.training.world import ALONE, World
+from chainrule.twin.distributed import parallel, pooled
 from chainrule.twin.networks import TwinNetwork
 from chainrule.twin.optimizers import make_torch_optimizer, make_torch_schedule
 
@@ -45,13 +47,15 @@ SHORT = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Batch = tuple[Tensor, Tensor]
 
 
-def torch_backend(config: Config) -> MakeLearner:
+def torch_backend(config: Config, world: World = ALONE) -> MakeLearner:
     """Check that PyTorch can train as a configuration says, and return what does.
 
     Parameters
     ----------
     config : Config
         Its section ``backend`` in particular.
+    world : World, default ALONE
+        The processes that train together; on GPUs, each of a machine has its own.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def torch_backend(config: Config) -> MakeLearner:
     >>> torch_backend(load_config(overrides=["backend.name=torch"])).__name__
     'TorchLearner'
     """
-    device = _device(config.backend.device)
+    device = _device(config.backend.device, world)
     precision, dtype = config.backend.precision, config.model.dtype
     if dtype == "float64" and precision != "float32":
         rule = f"be 'float32' with backend.precision = {precision!r}"
@@ -77,14 +81,17 @@ def torch_backend(config: Config) -> MakeLearner:
     if dtype == "float64" and device.type == "mps":
         rule, remedy = "be 'float32' on mps", "Or set backend.device=cpu."
         raise ConfigError(explain("configuration", "model.dtype", rule, repr(dtype), remedy))
-    return TorchLearner
+    return TorchLearner if world.size == 1 else partial(TorchLearner, world=world)
 
 
 class _Examples(Dataset[Batch]):
-    """Preprocessed examples; a batch of indices at a time, augmented."""
+    """Preprocessed examples; a batch of indices at a time, of which a process takes its part.
 
-    def __init__(self, arrays: Arrays, change: Change | None) -> None:
-        self.arrays, self.change = arrays, change
+    Labels are those of the whole batch.
+    """
+
+    def __init__(self, arrays: Arrays, change: Change | None, world: World) -> None:
+        self.arrays, self.change, self.world = arrays, change, world
 
     def __len__(self) -> int:
         return len(self.arrays.y)
@@ -93,8 +100,9 @@ class _Examples(Dataset[Batch]):
         return self.__getitems__(np.array([index]))
 
     def __getitems__(self, indices: np.ndarray) -> Batch:
-        x = self.arrays.x[indices]
-        x = x if self.change is None else self.change(x)
+        part = self.world.part(len(indices))
+        x = self.arrays.x[indices[part]]
+        x = x if self.change is None else self.change(x, part.start, len(indices))
         return torch.from_numpy(x), torch.from_numpy(self.arrays.y[indices])
 
 
@@ -123,6 +131,9 @@ class TorchLearner:
         The learning rate of each step.
     rng : numpy.random.Generator
         Seeds the dropout masks.
+    world : World, default ALONE
+        The processes that train together: each computes its part of the gradient, and all do the
+        same update.
 
     Attributes
     ----------
@@ -148,14 +159,20 @@ class TorchLearner:
     """
 
     def __init__(
-        self, model: Any, config: Config, schedule: Schedule, rng: np.random.Generator
+        self,
+        model: Any,
+        config: Config,
+        schedule: Schedule,
+        rng: np.random.Generator,
+        world: World = ALONE,
     ) -> None:
         if not isinstance(model, Sequential):
             must, got = "be a Sequential for the backend 'torch'", type(model).__name__
             raise ConfigError(explain("Trainer", "model", must, got))
         self._model, self._config, self._lr_at = model, config, schedule.lr_at
+        self._world = world
         backend, rule = config.backend, config.optimizer
-        self.device = _device(backend.device)
+        self.device = _device(backend.device, world)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.network = TwinNetwork(model).to(self.device)
@@ -166,9 +183,9 @@ class TorchLearner:
         )
         for weight in self.network.parameters():
             weight.data = weight.data.contiguous(memory_format=self._format(weight))
-        self._scores: Callable[[Tensor], Tensor] = self.network
+        self._scores: Callable[[Tensor], Tensor] = parallel(self.network, world, self.device)
         if backend.compile:
-            self._scores = torch.compile(self.network)
+            self._scores = torch.compile(self._scores)
         self._short = SHORT.get(backend.precision)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=backend.precision == "fp16")
         self._optimizer = make_torch_optimizer(
@@ -177,14 +194,21 @@ class TorchLearner:
         self._plan = make_torch_schedule(self._optimizer, schedule)
         self._averages: dict[str, Tensor] = {}
         self._noisy = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.network)
-        self._random = _seeded(int(rng.integers(2**63)), self.device) if self._noisy else {}
+        self._seed = int(rng.integers(2**63)) if self._noisy else 0
+        self._random = _seeded(self._seed, self.device) if self._noisy else {}
 
     def describe(self) -> str:
         """Say what computes."""
         name = self.device.type
-        if name == "cuda":
+        if self._cuda:
             name = f"cuda ({torch.cuda.get_device_name(self.device)})"
-        return f"torch {torch.__version__} on {name}, {self._config.backend.precision}"
+        text = f"torch {torch.__version__} on {name}, {self._config.backend.precision}"
+        if self._world.size > 1:
+            text += f", {self._world.size} processes by {'nccl' if self._cuda else 'gloo'}"
+            norms = any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in self.network)
+            if norms:  # on a GPU they have become one of PyTorch's that synchronise
+                text += ", batch normalisation in each by itself"
+        return text
 
     def stream(self, train: Arrays, order: BatchIterator, change: Change | None) -> Iterator[Batch]:
         """Return PyTorch's data loader, as an iterator without end.
@@ -201,10 +225,11 @@ class TorchLearner:
         Returns
         -------
         iterator of (Tensor, Tensor)
-            Batches, in the memory of the CPU.
+            This process's part of the examples of a batch and all labels of it, in the memory of
+            the CPU.
         """
         loader: DataLoader[Batch] = DataLoader(
-            _Examples(train, change),
+            _Examples(train, change, self._world),
             batch_sampler=_Order(order),  # type: ignore[arg-type]
             collate_fn=_as_it_is,
             generator=torch.Generator(),  # else it draws from the one that dropout uses
@@ -216,8 +241,10 @@ class TorchLearner:
 
         Parameters
         ----------
-        x, y : Tensor
-            The batch.
+        x : Tensor (n, ...)
+            This process's part of the batch.
+        y : Tensor (N,)
+            The labels of the whole batch.
         step : int
             From 0.
         records : sequence of mappings
@@ -236,24 +263,33 @@ class TorchLearner:
             If the loss or a gradient is not finite.
         """
         settings = self._config.training
-        images, labels = self._on_device(x), y.to(self.device)
+        world, own = self._world, y[self._world.part(len(y))]
+        weight = len(own) / len(y)
+        images, labels = self._on_device(x), own.to(self.device)
         self.network.train()
         self._optimizer.zero_grad(set_to_none=True)
-        with self._generators(), self._autocast():
+        with self._generators(step), self._autocast():
             scores = self._scores(images)
         scores = scores.to(self._dtype)
-        loss = self.network.loss(scores, labels)
+        # The losses of all processes add up to that of the batch; of their gradients the mean is
+        # taken. A part without examples, whose mean is not a number, adds nothing.
+        loss = self.network.loss(scores, labels) * weight if weight else scores.sum() * 0
         if settings.l2:
-            loss = loss + self.network.penalty(settings.l2)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            loss = loss + self.network.penalty(settings.l2) / world.size
+        self._scaler.scale(loss * world.size).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self._optimizer)
-        self._check(x, y, loss, step, records)
+        right = np.count_nonzero(_array(scores).argmax(axis=1) == own.numpy())
+        total, right, diverged = world.total(
+            np.array([loss.item(), right, not self._finite(loss)], np.float64)
+        )
+        if diverged:
+            self._explain(x, own, loss, step, records)
         previous = self.network.to_numpy()[0] if statistics else {}
         grads = {k: _gradient(v) for k, v in self._named()} if statistics else {}
         if self._config.optimizer.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optimizer.clip_norm)
             grads = {k: _gradient(v) for k, v in self._named()} if statistics else {}
-        layers = self._activations(images) if statistics else {}
+        layers = self._activations(images, weight) if statistics else {}
         self._scaler.step(self._optimizer)
         self._scaler.update()
         with warnings.catch_warnings():  # a first step that fp16 skipped is no mistake of order
@@ -262,8 +298,8 @@ class TorchLearner:
         self._average()
         new = self.network.to_numpy()[0] if statistics else {}
         return Update(
-            loss.item(),
-            accuracy_of(_array(scores), y.numpy()),
+            float(total),
+            float(right) / len(y),
             layers,
             {k: update_statistics(v, new[k], grads[k]) for k, v in previous.items()},
         )
@@ -283,6 +319,9 @@ class TorchLearner:
         accuracy : float
             Fraction that is classified rightly.
         """
+        self._share_statistics()
+        count, part = len(arrays.y), self._world.part(len(arrays.y))
+        arrays = Arrays(arrays.x[part], arrays.y[part])
         self.network.eval()
         found = []
         with torch.no_grad(), self._autocast():
@@ -290,9 +329,14 @@ class TorchLearner:
                 versions = views(arrays.x[i : i + BATCH], self._config.data.tta)
                 seen = [self._scores_now(torch.tensor(version.copy())) for version in versions]
                 found.append(torch.stack(seen).mean(dim=0))
-        scores = torch.cat(found).to(self._dtype).cpu()
-        loss = self.network.loss(scores, torch.tensor(arrays.y)).item()
-        return loss, accuracy_of(scores.numpy(), arrays.y)
+        sums = np.zeros(2)
+        if found:
+            scores = torch.cat(found).to(self._dtype).cpu()
+            loss = self.network.loss(scores, torch.tensor(arrays.y)).item()
+            right = np.count_nonzero(scores.numpy().argmax(axis=1) == arrays.y)
+            sums[:] = loss * (len(arrays.y) / count), right
+        loss, right = self._world.total(sums).tolist()
+        return loss, right / count
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return copies of the weights that evaluations use, and of the running statistics."""
@@ -383,6 +427,10 @@ class TorchLearner:
         self._random = {k: torch.from_numpy(v) for k, v in checkpoint.named("random").items()}
 
     @property
+    def _cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
     def _dtype(self) -> torch.dtype:
         return torch.float64 if self._model.dtype == np.float64 else torch.float32
 
@@ -401,46 +449,70 @@ class TorchLearner:
         return torch.autocast(self.device.type, self._short)
 
     @contextmanager
-    def _generators(self) -> Iterator[None]:
+    def _generators(self, step: int) -> Iterator[None]:
         """Let dropout draw from the run's own generators, and leave the caller's alone."""
         if not self._noisy:
             yield
             return
-        cuda = self.device.type == "cuda"
-        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if cuda else []):
+        if self._world.rank:  # seeded anew in each step, so that no checkpoint need hold a state
+            seeds = np.random.SeedSequence(self._seed, spawn_key=(self._world.rank, step))
+            self._random = _seeded(int(seeds.generate_state(1, np.uint64)[0] >> 1), self.device)
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if self._cuda else []):
             torch.set_rng_state(self._random["cpu"])
-            if cuda:
+            if self._cuda:
                 torch.cuda.set_rng_state(self._random["cuda"])
             yield
             self._random = {"cpu": torch.get_rng_state()}
-            if cuda:
+            if self._cuda:
                 self._random["cuda"] = torch.cuda.get_rng_state()
 
-    def _check(self, x: Tensor, y: Tensor, loss: Tensor, step: int, records: Records) -> None:
-        """Stop where a number is not finite; fp16 skips such gradients and scales less."""
-        grads = [p.grad for p in self.network.parameters() if p.grad is not None]
+    def _finite(self, loss: Tensor) -> bool:
+        """Say whether training can go on; fp16 skips gradients that are not finite."""
         finite = torch.isfinite(loss)
         if not self._scaler.is_enabled():
+            grads = [p.grad for p in self.network.parameters() if p.grad is not None]
             finite = finite & torch.isfinite(torch.stack([g.norm() for g in grads]).sum())
-        if bool(finite):
-            return
+        return bool(finite)
+
+    def _explain(self, x: Tensor, y: Tensor, loss: Tensor, step: int, records: Records) -> None:
+        """Stop where a number is not finite, in all processes with the words of one."""
         self.publish()
         found = {key: _gradient(value) for key, value in self._named()}
-        lr = self._lr_at(step)
-        raise_if_diverged(
-            self._model, x.numpy(), y.numpy(), loss.item(), found, step + 1, lr, records
-        )
+        model, lr, value, message = self._model, self._lr_at(step), loss.item(), ""
+        try:
+            raise_if_diverged(model, x.numpy(), y.numpy(), value, found, step + 1, lr, records)
+        except DivergedError as error:
+            message = str(error)
+        # Where the loss is not finite it began; elsewhere only the gradients show it.
+        first = self._world.gather("" if np.isfinite(value) else message)
+        for text in [*first, *self._world.gather(message)]:
+            if text:
+                raise DivergedError(text)
 
-    def _activations(self, x: Tensor) -> dict[str, dict[str, float]]:
-        """Describe the output of each layer for a batch, in evaluation mode."""
+    def _activations(self, x: Tensor, weight: float) -> dict[str, dict[str, float]]:
+        """Describe the output of each layer for a batch, in evaluation mode.
+
+        Of several processes each has its share of the examples, as given by its weight.
+        """
         found = {}
         self.network.eval()
         with torch.no_grad(), self._autocast():
             for name, module in self.network.named_children():
                 x = module(x)
-                found[name] = activation_statistics(_array(x.to(self._dtype)))
+                found[name] = _array(x.to(self._dtype))
         self.network.train()
-        return found
+        return pooled(found, weight, self._world)
+
+    def _share_statistics(self) -> None:
+        """Give all processes the running statistics of the first, which are those that count."""
+        if self._world.size == 1 or not self._model.buffers:
+            return
+        own = dict(self.network.named_buffers())
+        if self._world.leads:
+            self._world.give(lambda: Checkpoint({k: _array(v) for k, v in own.items()}, {}))
+        else:
+            for key, value in self._world.take().tensors.items():
+                own[key].copy_(torch.from_numpy(value))
 
     def _scores_now(self, x: Tensor) -> Tensor:
         """Return scores in evaluation mode, of the averages where there are any."""
@@ -464,7 +536,7 @@ class TorchLearner:
                 self._averages[name] = value.detach().clone()
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, world: World = ALONE) -> torch.device:
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -476,7 +548,16 @@ def _device(name: str) -> torch.device:
         known = " or ".join(key for key, found in there.items() if found)
         rule, remedy = f"be {known} or auto on this machine", "PyTorch finds no such device."
         raise ConfigError(explain("configuration", "backend.device", rule, repr(name), remedy))
-    return torch.device(name)
+    if world.size == 1:
+        return torch.device(name)
+    if name == "mps":
+        rule, remedy = "be cpu or cuda for several processes", "Set backend.device=cpu."
+        raise ConfigError(explain("configuration", "backend.device", rule, repr(name), remedy))
+    if name == "cuda" and world.local_rank >= torch.cuda.device_count():
+        rule = f"be at most {torch.cuda.device_count()} on this machine, one for each GPU"
+        remedy = "Or set backend.device=cpu."
+        raise ConfigError(explain("torchrun", "--nproc-per-node", rule, world.local_size, remedy))
+    return torch.device(name, world.local_rank) if name == "cuda" else torch.device(name)
 
 
 def _seeded(seed: int, device: torch.device) -> dict[str, Tensor]:

@@ -170,6 +170,12 @@ class TestTheSameRun:
                 ours, theirs = ([r.get(key) for r in one["records"]] for one in seen[name])
                 assert ours == theirs, (name, key)
 
+    @pytest.mark.parametrize("name", ["noisy", "many_steps"])
+    def test_evaluated_with_the_statistics_that_are_kept(self, done, seen, name):
+        """At the end the first process evaluates what it saved, alone and with NumPy."""
+        kept = run_of(done[0] / name).evaluation("val")
+        assert seen[name][0]["best"]["val_loss"] == pytest.approx(kept["loss"], abs=1e-5)
+
     def test_parts_change_as_the_whole_does(self):
         x = np.random.default_rng(0).normal(size=(7, 2, 6, 6))
         change = Augment(flip=True, shift=2, cutout=3)

@@ -1,4 +1,7 @@
-"""PyTorch's side of things. Only this room and the benchmarks import PyTorch, an extra."""
+"""PyTorch's side of things.
+
+Besides this room only the course's PyTorch part and the benchmarks import PyTorch, an extra.
+"""
 
 from typing import TYPE_CHECKING, Any
 

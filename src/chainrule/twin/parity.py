@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from chainrule.data import Augment, BatchIterator
 from chainrule.errors import GradientMismatchError, InputError, explain
+from chainrule.kernels import winograd
 from chainrule.layers import dropout_forward
 from chainrule.optim import clip_grad_norm
 from chainrule.training import Config, prepare
@@ -190,6 +191,10 @@ def compare_backends(
     Rounding differs from the first product on, and training amplifies it. In float64 the built-in
     networks stay about 1e-12 apart or less, so that 1e-9 tells rounding from a mistake.
 
+    Convolutions are computed as direct sums here: by minimal filtering (`kernels.winograd`) the
+    same patch of an image rounds differently in different places, and a maximum over equal
+    numbers, of which drawn digits have many, would then be taken elsewhere than in PyTorch.
+
     Examples
     --------
     >>> from chainrule.training import load_config
@@ -200,7 +205,7 @@ def compare_backends(
     if steps < 1:
         raise InputError(explain("parity", "steps", "be at least 1", steps))
     section = config.model.model_copy(update={"dtype": "float64"})
-    with limited_threads(config.threads):
+    with limited_threads(config.threads), winograd(False):
         prepared = prepare(config.model_copy(update={"model": section}))
         found = measure_conventions(prepared) if conventions else []  # before anything is trained
         done, diverged = [], None

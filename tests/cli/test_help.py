@@ -86,12 +86,16 @@ def test_help_is_as_wide_as_the_terminal_up_to_a_limit(chainrule, monkeypatch):
     assert widths[60] <= 60 < widths[80] <= 80 < widths[300] <= 100
 
 
+TORCHRUN = "torchrun --nproc-per-node 4 -m "
+
+
 @pytest.mark.parametrize(
     "example", [example for command in COMMANDS for example in command.examples]
 )
 def test_examples_can_be_parsed(example):
-    program, *words = shlex.split(example)
-    assert program == "chainrule"
+    launcher, program, words = example.rpartition("chainrule ")
+    assert (launcher, program) in [("", "chainrule "), (TORCHRUN, "chainrule ")]
+    words = shlex.split(words)
     command, rest = find_command(COMMANDS, words)
     options = vars(command.parse(rest))
     if options.get("model") and options.get("settings"):

@@ -142,7 +142,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
         for number, each in enumerate(runs):
             minutes = [point["seconds"] / 60 for point in each["curve"]]
             accuracy = [100 * point["test_accuracy"] for point in each["curve"]]
-            label = f"{name}, {len(runs)} seeds" if number == 0 else None
+            seeds = f"{len(runs)} seed{'s' * (len(runs) > 1)}"
+            label = f"{name}, {seeds}" if number == 0 else None
             ax.plot(minutes, accuracy, color=colour, lw=1.5, marker="o", ms=3, label=label)
     ax.axhline(88, color=INK, lw=0.8, ls=(0, (2, 2)))
     ax.text(0.02, 88.2, "88 %", color=MUTED, fontsize=8, transform=ax.get_yaxis_transform())

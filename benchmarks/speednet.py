@@ -35,7 +35,7 @@ LAST = 4
 
 
 class Judge(Callback):
-    """Adds up the time of the steps, and judges the weights after each epoch."""
+    """Adds up the time of the steps, and judges the weights now and then."""
 
     def __init__(self, test: Arrays) -> None:
         self.test, self.seconds = test, 0.0

@@ -46,6 +46,7 @@ EVERY_LAYER = [
     {"type": "sigmoid"},
     {"type": "linear", "out_features": "num_classes", "bias": False},
 ]
+SMALL = {"speednet": {"channels": (4, 5)}}
 CASES = [*BUILTIN, "mlp norm", "every layer"]
 
 
@@ -55,7 +56,7 @@ def network(case, dtype="float64", seed=0):
     elif case == "mlp norm":
         model = build_model("mlp", CLASSES, hidden=[5], norm="batch")
     else:
-        model = build_model(case, CLASSES)
+        model = build_model(case, CLASSES, **SMALL.get(case, {}))
     rng = np.random.default_rng(seed)
     model.init(rng, IMAGE, "he", dtype)
     for value in model.params.values():

@@ -14,7 +14,7 @@ from chainrule.models.module import Mode, Module, Shape, Tensors
 
 __all__ = ["Whiten2d"]
 
-PATCHES = 500_000  # as many as give the covariance of small patches to a fraction of a percent
+PATCHES = 500_000  # of which the covariance is taken; bounds time and memory
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,7 @@ ATTACKS = {
     ),
     "result of gigabytes": ("return np.zeros(300 * 2**20 // 8), x", "MemoryError|not what the"),
     "fills the disk": (
-        "file = open('big', 'wb')\nwhile True: file.write(b'x' * 10**6)",
-        "No space|too large|more than 16 MB",
+        "file = open('big', 'wb')\nwhile True: file.write(b'x' * 10**6)", "No space|too large",
     ),
     "fills the disk with files": (
         """

@@ -196,7 +196,9 @@ class Sandbox:
                 "audit": self.audit,
                 "limits": {
                     "memory": limits.memory_mb * 2**20,
-                    "file": limits.disk_mb * 2**20,
+                    # Below what all files may come to, so that who fills the disk by one file
+                    # hears of it from the system before the watch over the folder ends the test.
+                    "file": limits.disk_mb * 2**20 * 15 // 16,
                     "cpu": int(limits.seconds * 2 + 10),
                     "processes": limits.processes,
                     "files": 256,

@@ -1,5 +1,6 @@
 // The kernels of one instruction set. CMake compiles this file once for each, with
 // CR_INSTRUCTION_SET as its name. The table is all that may have external linkage here.
+#include "linear.hpp"
 #include "loss.hpp"
 #include "norm.hpp"
 #include "pointwise.hpp"
@@ -34,6 +35,8 @@ constexpr chainrule::Functions<T> functions_of() {
         return convolution_backward(shape_of(s), x, weight, dy, y, winner, dx, dweight, dbias,
                                     winograd, threads);
       },
+      linear_forward<T>,
+      linear_backward<T>,
       [](const WindowShape& s, const T* x, T* y, uint8_t* winner, int threads) {
         max_pool_forward(shape_of(s), x, y, winner, threads);
       },

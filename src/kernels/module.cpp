@@ -113,6 +113,45 @@ bool conv_backward(const Kernels& kernels, In<T, 4> dy, In<T, 4> x, In<T, 4> wei
       data_or_null(dx), dweight.data(), data_or_null(dbias), winograd, threads);
 }
 
+// ---- linear -----------------------------------------------------------------------------------
+
+struct LinearShape {
+  int64_t n, d, f;
+};
+
+template <class T>
+LinearShape linear_shape(const In<T, 2>& x, const In<T, 2>& weight) {
+  const auto of = [](size_t size) { return static_cast<int64_t>(size); };
+  const LinearShape s{of(x.shape(0)), of(x.shape(1)), of(weight.shape(0))};
+  require_shape(x, "x", {s.n, s.d});
+  require_shape(weight, "weight", {s.f, s.d});
+  return s;
+}
+
+template <class T>
+void linear_forward(const Kernels& kernels, In<T, 2> x, In<T, 2> weight, In<T, 1> bias, bool relu,
+                    Out<T, 2> y, int threads) {
+  const LinearShape s = linear_shape<T>(x, weight);
+  require_shape(bias, "bias", {s.f});
+  require_shape(y, "y", {s.n, s.f});
+  functions<T>(kernels).linear_forward(s.n, s.d, s.f, x.data(), weight.data(), data_or_null(bias),
+                                       relu, y.data(), threads);
+}
+
+template <class T>
+void linear_backward(const Kernels& kernels, In<T, 2> dy, In<T, 2> x, In<T, 2> weight, In<T, 2> y,
+                     Out<T, 2> dx, Out<T, 2> dweight, Out<T, 1> dbias, int threads) {
+  const LinearShape s = linear_shape<T>(x, weight);
+  require_shape(dy, "dy", {s.n, s.f});
+  require_shape(y, "y", {s.n, s.f});
+  require_shape(dx, "dx", {s.n, s.d});
+  require_shape(dweight, "dweight", {s.f, s.d});
+  require_shape(dbias, "dbias", {s.f});
+  functions<T>(kernels).linear_backward(s.n, s.d, s.f, x.data(), weight.data(), dy.data(),
+                                        data_or_null(y), data_or_null(dx), dweight.data(),
+                                        data_or_null(dbias), threads);
+}
+
 // ---- pooling, element by element, batch normalisation ------------------------------------------
 
 template <class T>
@@ -322,6 +361,11 @@ void bind(nb::class_<Kernels>& c) {
         "weight"_a.noconvert(), "y"_a.noconvert().none(), "winner"_a.noconvert().none(),
         "dx"_a.noconvert().none(), "dweight"_a.noconvert(), "dbias"_a.noconvert().none(),
         "stride_h"_a, "stride_w"_a, "pad_h"_a, "pad_w"_a, "winograd"_a, "threads"_a, released);
+  c.def("linear_forward", &linear_forward<T>, "x"_a.noconvert(), "weight"_a.noconvert(),
+        "bias"_a.noconvert().none(), "relu"_a, "y"_a.noconvert(), "threads"_a, released);
+  c.def("linear_backward", &linear_backward<T>, "dy"_a.noconvert(), "x"_a.noconvert(),
+        "weight"_a.noconvert(), "y"_a.noconvert().none(), "dx"_a.noconvert().none(),
+        "dweight"_a.noconvert(), "dbias"_a.noconvert().none(), "threads"_a, released);
   c.def("max_pool_forward", &max_pool_forward<T>, "x"_a.noconvert(), "y"_a.noconvert(),
         "winner"_a.noconvert(), "kh"_a, "kw"_a, "sh"_a, "sw"_a, "ph"_a, "pw"_a, "threads"_a,
         released);

@@ -1,11 +1,8 @@
-// Element by element: ReLU and the bias in front of it; and what the other kernels share: sums in
-// float64, loops in chunks.
+// Element by element: ReLU; and what the other kernels share: sums in float64, loops in chunks.
 #pragma once
 
 #include "runtime.hpp"
 #include "vec.hpp"
-
-#define CR_LAMBDA __attribute__((always_inline))  // behind the parameters of a lambda
 
 namespace {
 
@@ -119,26 +116,6 @@ void relu_backward(int64_t count, const T* x, const T* dy, T* dx, int threads) {
     arrived(past);
   };
   parallel_chunks(count, kChunk, threads, chunk);
-}
-
-// y = max(y + bias, 0) in place, what follows the matrix product of linear_relu.
-// y: (n, f), of the caller; bias: (f,), or null for none.
-template <class T>
-void bias_relu_forward(int64_t n, int64_t f, const T* bias, T* y, int threads) {
-  if (bias == nullptr || f == 0) return relu_forward(n * f, y, y, threads);
-  auto rows = [=](int64_t first, int64_t last) {
-    for (int64_t r = first; r < last; ++r) {
-      T* row = y + r * f;
-      int64_t i = 0;
-      for (; i + lanes<T> <= f; i += lanes<T>)
-        store(row + i, positive_part<T>(load(row + i) + load(bias + i)));
-      for (; i < f; ++i) {
-        const T v = row[i] + bias[i];
-        row[i] = v < T(0) ? T(0) : v;
-      }
-    }
-  };
-  parallel_chunks(n, greatest<int64_t>(1, kChunk / f), threads, rows);
 }
 
 }  // namespace

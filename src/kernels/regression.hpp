@@ -87,21 +87,6 @@ void across_tile(const T* x, int64_t stride, int64_t count, const T* m, T* out, 
     CR_UNROLL for (int v = 0; v < V; ++v) store(out + k * apart + v * L, sum[k][v]);
 }
 
-// f(Count<K>) for the K that count is, 0 < count <= K.
-template <int K>
-struct Count {
-  static constexpr int value = K;
-};
-template <int K, class F>
-CR_INLINE void with_count(int64_t count, F&& f) {
-  if constexpr (K > 0) {
-    if (count == K)
-      f(Count<K>());
-    else
-      with_count<K - 1>(count, f);
-  }
-}
-
 // A product over lanes along x, `width` of them: out (classes, apart), m (count, m_stride).
 template <class T>
 void along(const T* x, int64_t stride, int64_t count, int64_t width, const T* m, int64_t m_stride,

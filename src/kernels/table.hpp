@@ -28,6 +28,11 @@ struct Functions {
   bool (*conv_backward)(const ConvShape&, const T* x, const T* weight, const T* dy, const T* y,
                         const uint8_t* winner, T* dx, T* dweight, T* dbias, bool winograd,
                         int threads);
+  // relu: with ReLU behind; in backward y is its output then, else null; dx: null to skip it
+  void (*linear_forward)(int64_t n, int64_t d, int64_t f, const T* x, const T* w, const T* bias,
+                         bool relu, T* y, int threads);
+  void (*linear_backward)(int64_t n, int64_t d, int64_t f, const T* x, const T* w, const T* dy,
+                          const T* y, T* dx, T* dw, T* dbias, int threads);
   void (*max_pool_forward)(const WindowShape&, const T* x, T* y, uint8_t* winner, int threads);
   void (*max_pool_backward)(const WindowShape&, const T* dy, const uint8_t* winner, T* dx,
                             int threads);

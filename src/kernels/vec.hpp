@@ -18,6 +18,7 @@
 
 #define CR_INLINE inline __attribute__((always_inline))
 #define CR_UNROLL _Pragma("GCC unroll 32")
+#define CR_LAMBDA __attribute__((always_inline))  // behind the parameters of a lambda
 
 namespace {
 
@@ -150,6 +151,23 @@ CR_INLINE void store_part(T* to, Vec<T> value, int64_t count, bool past = false)
   store(part, value);
   std::memcpy(to, part, static_cast<size_t>(count) * sizeof(T));
 #endif
+}
+
+// ---- numbers as template arguments ---------------------------------------------------------
+
+// f(Count<K>) for the K that count is, 0 < count <= K.
+template <int K>
+struct Count {
+  static constexpr int value = K;
+};
+template <int K, class F>
+CR_INLINE void with_count(int64_t count, F&& f) {
+  if constexpr (K > 0) {
+    if (count == K)
+      f(Count<K>());
+    else
+      with_count<K - 1>(count, f);
+  }
 }
 
 // ---- shuffles -------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from chainrule.layers import PAIRS, pair, reference
 Rng = np.random.Generator
 LOSSES = ("cross_entropy", "multiclass_hinge")  # their backward takes (cache, dloss)
 MAY_BE_VIEWS = ("flatten",)
-KEEP_OUT = ("conv_relu",)  # their caches may refer to the output
+KEEP_OUT = ("conv_relu", "linear_relu")  # their caches may refer to the output
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ are loaded. Without a compiler the package installs without them and NumPy does 
 call them; nobody else needs to know more than `active` and `threads`.
 """
 
-from chainrule.kernels.blas import OneBlasThread
 from chainrule.kernels.dispatch import (
     active,
     current,
@@ -22,7 +21,6 @@ from chainrule.kernels.dispatch import (
 from chainrule.kernels.workspace import Workspace, empty
 
 __all__ = [
-    "OneBlasThread",
     "Workspace",
     "active",
     "current",

@@ -41,6 +41,26 @@ class InstructionSet:
         winograd: bool,
         threads: int,
     ) -> bool: ...
+    def linear_forward(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        relu: bool,
+        y: np.ndarray,
+        threads: int,
+    ) -> None: ...
+    def linear_backward(
+        self,
+        dy: np.ndarray,
+        x: np.ndarray,
+        weight: np.ndarray,
+        y: np.ndarray | None,
+        dx: np.ndarray | None,
+        dweight: np.ndarray,
+        dbias: np.ndarray | None,
+        threads: int,
+    ) -> None: ...
     def max_pool_forward(
         self,
         x: np.ndarray,

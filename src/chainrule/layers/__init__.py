@@ -41,6 +41,10 @@ from chainrule.layers.compiled import (
     conv_relu_pool_forward,
     cross_entropy_backward,
     cross_entropy_forward,
+    linear_backward,
+    linear_forward,
+    linear_relu_backward,
+    linear_relu_forward,
     max_pool2d_backward,
     max_pool2d_forward,
     relu_backward,
@@ -53,8 +57,6 @@ from chainrule.layers.dropout import (
 from chainrule.layers.linear import (
     flatten_backward,
     flatten_forward,
-    linear_backward,
-    linear_forward,
 )
 from chainrule.layers.losses import (
     multiclass_hinge_backward,
@@ -73,10 +75,6 @@ from chainrule.layers.pooling import (
     global_avg_pool2d_forward,
 )
 from chainrule.layers.regression import softmax_regression
-from chainrule.layers.sandwiches import (
-    linear_relu_backward,
-    linear_relu_forward,
-)
 
 __all__ = [
     "PAIRS",

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from chainrule import kernels
-from chainrule.layers import activations, convolution, losses, normalization, pooling, sandwiches
+from chainrule.layers import (
+    activations,
+    convolution,
+    linear,
+    losses,
+    normalization,
+    pooling,
+    sandwiches,
+)
 from chainrule.layers._arrays import relu_in_place
 from chainrule.layers._checks import (
     Cache,
@@ -21,6 +29,7 @@ from chainrule.layers._checks import (
     check_conv2d,
     check_dout,
     check_floats,
+    check_linear,
     check_number,
     check_pool2d,
     check_scores,
@@ -42,6 +51,10 @@ __all__ = [
     "conv_relu_pool_forward",
     "cross_entropy_backward",
     "cross_entropy_forward",
+    "linear_backward",
+    "linear_forward",
+    "linear_relu_backward",
+    "linear_relu_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "relu_backward",
@@ -194,6 +207,69 @@ def conv2d_backward(
     if isinstance(cache, _ConvCache):
         return _convolve_back("conv2d_backward", dout, cache, need_dx)
     return convolution.conv2d_backward(dout, cache, need_dx)
+
+
+# --- linear ---------------------------------------------------------------------------------
+
+
+class _LinearCache(NamedTuple):
+    """What backward needs of a linear layer and of a ReLU that was fused with it."""
+
+    kernels: InstructionSet
+    x: np.ndarray
+    weight: np.ndarray
+    has_bias: bool
+    rectified: np.ndarray | None  # the output, if a ReLU was fused
+
+
+def _multiply(
+    chosen: InstructionSet,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    relu: bool,
+) -> tuple[np.ndarray, _LinearCache]:
+    """Run a linear layer, with or without ReLU behind."""
+    check_linear("linear_forward", x, weight, bias)
+    x, weight = _plain(x), _plain(weight)
+    out = kernels.empty((len(x), len(weight)), x.dtype)
+    own = None if bias is None else _plain(bias)
+    chosen.linear_forward(x, weight, own, relu, out, kernels.threads())
+    return out, _LinearCache(chosen, x, weight, bias is not None, out if relu else None)
+
+
+def _multiply_back(
+    where: str, dout: np.ndarray, cache: _LinearCache, need_dx: bool
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """Propagate a gradient through `_multiply`."""
+    chosen, x, weight, has_bias, rectified = cache
+    check_dout(where, dout, (len(x), len(weight)), x.dtype)
+    dx = kernels.empty(x.shape, x.dtype) if need_dx else None
+    dweight = kernels.empty(weight.shape, x.dtype)
+    dbias = np.empty(len(weight), x.dtype) if has_bias else None
+    chosen.linear_backward(
+        _plain(dout), x, weight, rectified, dx, dweight, dbias, kernels.threads()
+    )
+    return dx, dweight, dbias
+
+
+@_documented_by(linear.linear_forward)
+def linear_forward(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None
+) -> tuple[np.ndarray, Cache]:
+    chosen = kernels.current()
+    if chosen is None:
+        return linear.linear_forward(x, weight, bias)
+    return _multiply(chosen, x, weight, bias, relu=False)
+
+
+@_documented_by(linear.linear_backward)
+def linear_backward(
+    dout: np.ndarray, cache: Cache, need_dx: bool = True
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    if isinstance(cache, _LinearCache):
+        return _multiply_back("linear_backward", dout, cache, need_dx)
+    return linear.linear_backward(dout, cache, need_dx)
 
 
 # --- ReLU and max pooling -------------------------------------------------------------------
@@ -419,6 +495,25 @@ def cross_entropy_backward(cache: Cache, dloss: float = 1.0) -> np.ndarray:
 
 
 # --- sandwiches -----------------------------------------------------------------------------
+
+
+@_documented_by(sandwiches.linear_relu_forward)
+def linear_relu_forward(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None
+) -> tuple[np.ndarray, Cache]:
+    chosen = kernels.current()
+    if chosen is None:
+        return sandwiches.linear_relu_forward(x, weight, bias)
+    return _multiply(chosen, x, weight, bias, relu=True)
+
+
+@_documented_by(sandwiches.linear_relu_backward)
+def linear_relu_backward(
+    dout: np.ndarray, cache: Cache, need_dx: bool = True
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    if isinstance(cache, _LinearCache):
+        return _multiply_back("linear_relu_backward", dout, cache, need_dx)
+    return sandwiches.linear_relu_backward(dout, cache, need_dx)
 
 
 @_documented_by(sandwiches.conv_relu_forward)

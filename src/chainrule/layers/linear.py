@@ -40,9 +40,9 @@ def linear_forward(
 
     Notes
     -----
-    One matrix product of ``2 N D F`` floating-point operations, done by BLAS in the dtype of x.
-    BLAS decides the order of summation over D, and for some shapes (a few outputs from many
-    examples) lets it depend on its number of threads, in the last bit.
+    One matrix product of ``2 N D F`` floating-point operations in the dtype of x. Compiled kernels
+    sum over D in an order that the shapes alone decide. With NumPy it is done by BLAS, which for
+    some shapes (a few outputs from many examples) lets the order depend on its number of threads.
 
     Examples
     --------

@@ -45,7 +45,8 @@ def linear_relu_forward(
     out : ndarray, shape (N, F), dtype of x
         ``max(0, x weight^T + bias)``.
     cache : tuple
-        For `linear_relu_backward`.
+        For `linear_relu_backward`. It may refer to x, weight and out: leave them as they are until
+        then.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def linear_relu_forward(
 
     Notes
     -----
-    ReLU works in place on the fresh output and keeps a mask of one byte an element.
+    ReLU works in place on the fresh output; where that is positive, its gradient passes.
 
     Examples
     --------

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule import layers as pairs
 from chainrule.errors import ConfigError, InputError, ShapeError, explain, nearest
-from chainrule.kernels import OneBlasThread, Workspace
+from chainrule.kernels import Workspace
 from chainrule.models.module import Init, Mode, Module, Shape
 from chainrule.models.steps import Step, plan_steps
 
@@ -22,7 +22,6 @@ Observer = Callable[[str, np.ndarray], None]
 LOSSES = ("cross_entropy", "multiclass_hinge")
 
 FITTED = 5000  # examples that layers see that learn from data before training
-SMALL_SHARE = 0.25  # of a network's operations: linear layers with less leave the cores to kernels
 
 
 def make_loss(name: str, implementation: str = "fast", **options: float) -> Loss:
@@ -205,7 +204,6 @@ class Sequential:
         trainable = [i for i, step in enumerate(self._steps) if step.trainable]
         self._first = trainable[0] if trainable else 0  # nothing before it needs a gradient
         self._workspace = Workspace()
-        self._little_blas = False
 
     def init(
         self,
@@ -248,9 +246,6 @@ class Sequential:
         self._dtype = dtype
         self.input_shape = tuple(int(n) for n in input_shape)
         self.params, self.buffers = {}, {}
-        rows = self.summary().rows
-        products = sum(row.flops for row in rows if row.type == "linear")
-        self._little_blas = products < SMALL_SHARE * sum(row.flops for row in rows)
         for layer, shape in self._with_shapes():
             for key, value in layer.init(rng, shape, init).items():
                 self.params[f"{layer.name}.{key}"] = value.astype(dtype)
@@ -302,7 +297,7 @@ class Sequential:
         ShapeError
             If `x` has not the shape that `init` was given.
         """
-        with self._workspace, OneBlasThread(self._little_blas):
+        with self._workspace:
             steps = self._steps if observe is None else self._single_steps
             return self._run_forward(x, Mode(training, rng), observe, steps)[0]
 
@@ -346,7 +341,7 @@ class Sequential:
         InputError
             If a label is out of range.
         """
-        with self._workspace, OneBlasThread(self._little_blas):
+        with self._workspace:
             scores, caches = self._run_forward(x, Mode(True, rng), observe, self._steps)
             loss, dout = self.loss(scores, y)
             grads: dict[str, np.ndarray] = {}

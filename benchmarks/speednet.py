@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -148,7 +149,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
     ax.axhline(88, color=INK, lw=0.8, ls=(0, (2, 2)))
     ax.text(0.02, 88.2, "88 %", color=MUTED, fontsize=8, transform=ax.get_yaxis_transform())
     ax.set_xlim(left=0)
-    ax.set_ylim(45, 92)
+    lowest = min(p["test_accuracy"] for each in record["runs"] for p in each["curve"])
+    ax.set_ylim(math.floor(10 * lowest) * 10, 92)
     ax.set_xlabel("minutes of training")
     ax.set_ylabel("test accuracy, %")
     style_axes(ax)

@@ -21,8 +21,9 @@ def turns(monkeypatch):
 
     def turn(run, name, calls):
         run()
+        first = all(entry[0] != name for entry in taken)
         taken.append((name, calls, bool(inside)))
-        return 0.002
+        return 0.05 if first else 0.002
 
     @contextmanager
     def tuned():
@@ -41,15 +42,15 @@ def test_each_round_begins_with_another(turns):
     runs = {name: lambda: None for name in "abc"}
     times = timing.take_turns(runs, rounds=4, tune=False)
     names = [name for name, _, _ in turns]
-    assert names[:3] == ["a", "b", "c"]  # how many calls fill a turn
-    assert names[3:] == [*"abc", *"bca", *"cab", *"abc"]
-    assert {calls for _, calls, _ in turns[3:]} == {3}  # of 2 ms in 5 ms
+    assert names[:9] == [*"aaabbbccc"]  # how many calls fill a turn
+    assert names[9:] == [*"abc", *"bca", *"cab", *"abc"]
+    assert {calls for _, calls, _ in turns[9:]} == {10}  # of 2 ms in 20 ms, the first one apart
     assert times["a"] == {
         "median": 0.002,
         "lower_quartile": 0.002,
         "upper_quartile": 0.002,
         "fastest": 0.002,
-        "calls": 3,
+        "calls": 10,
         "rounds": 4,
     }
 
@@ -60,7 +61,8 @@ def test_the_tuned_form_runs_what_eager_runs(turns):
     times = timing.take_turns(runs, rounds=1, tune=True)
     assert list(times) == ["ours", EAGER, TUNED]
     assert turns[0] == "settled"
-    assert ran == ["ours", "theirs", "theirs"] * 2
+    estimates = ["ours"] * 3 + ["theirs"] * 6
+    assert ran == [*estimates, "ours", "theirs", "theirs"]
 
 
 def test_only_the_tuned_form_has_the_tuned_allocator(monkeypatch):

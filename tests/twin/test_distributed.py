@@ -238,10 +238,11 @@ class TestStopping:
         assert messages[1].splitlines() == ["chainrule: no data here"]
 
 
-def torchrun(folder, *words):
+def torchrun(folder, *words, options=None):
     """Start a job; its messages go to ``stderr.txt`` in the folder."""
     count, port = str(together.PROCESSES), str(free_port())
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", count, "--master-port", port]
+    options = options or ["--nproc-per-node", count, "--master-port", port]
+    launcher = ["-m", "torch.distributed.run", *options]
     with open(folder / "stderr.txt", "wb") as stderr:
         return subprocess.Popen(
             [sys.executable, *launcher, "-m", "chainrule", "train", *map(str, words)],
@@ -311,6 +312,25 @@ class TestJobs:
         assert codes == [0, 0], messages
         assert messages[1] == ""
         assert_same_bits(run, run_of(done[0] / "many_steps"))
+
+    def test_two_machines(self, tmp_path):
+        """A launcher and a folder for each; only that of the process that leads gets the run."""
+        words = [*together.TORCH, f"batch_size={together.BATCH}", *together.SAME["images"]]
+        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+        options = ["--nnodes", "2", "--nproc-per-node", "1", *meeting]
+        folders = [tmp_path / name for name in ("one", "other")]
+        for folder in folders:
+            folder.mkdir()
+        jobs = [torchrun(folder, *words, options=options) for folder in folders]
+        ends = [finish(job, folder) for job, folder in zip(jobs, folders, strict=True)]
+        assert [code for code, _ in ends] == [0, 0], ends
+        (led,) = [folder for folder in folders if (folder / "runs").exists()]
+        (silent,) = [said for folder, (_, said) in zip(folders, ends, strict=True) if folder != led]
+        assert silent == []
+        run = run_of(led / "runs")
+        assert_close(run, alone(tmp_path, together.SAME["images"]).run, 1e-11)
+        (session,) = run.environment()["sessions"]
+        assert session["processes"] == 2
 
     def test_divergence_has_one_message(self, tmp_path):
         words = ["mlp", *together.TORCH, "optimizer.name=sgd", "lr=1e18"]

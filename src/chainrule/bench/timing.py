@@ -17,7 +17,8 @@ from chainrule.bench.contest import EAGER, TUNED
 __all__ = ["take_turns", "time_of"]
 
 _PAUSE = 0.005  # threads of the one before stop spinning in this time
-_TURN = 0.005  # a turn is at least as long, so that the clock and a single interruption matter less
+_TURN = 0.02  # a turn is at least as long, so that a single call or interruption matters less
+_TRIALS = 3  # calls that a turn's length is estimated from: the first ones find nothing ready
 
 
 def take_turns(
@@ -57,7 +58,7 @@ def take_turns(
     if tune and EAGER in runs:
         turns[TUNED] = runs[EAGER]
         allocator.settle()
-    calls = {name: ceil(_TURN / max(_turn(run, name, 1), 1e-6)) for name, run in turns.items()}
+    calls = {name: _calls(run, name) for name, run in turns.items()}
     samples: dict[str, list[float]] = {name: [] for name in turns}
     names = list(turns)
     collecting = gc.isenabled()
@@ -78,6 +79,12 @@ def take_turns(
 def time_of(run: Callable[[], object], rounds: int) -> float:
     """Return the median time of a function that nothing is compared with, in seconds."""
     return float(take_turns({"": run}, rounds, tune=False)[""]["median"])
+
+
+def _calls(run: Callable[[], object], name: str) -> int:
+    """How many calls fill a turn."""
+    fastest = min(_turn(run, name, 1) for _ in range(_TRIALS))
+    return ceil(_TURN / max(fastest, 1e-6))
 
 
 def _turn(run: Callable[[], object], name: str, calls: int) -> float:

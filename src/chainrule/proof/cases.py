@@ -100,6 +100,7 @@ ROWS: dict[str, list[Row]] = {
     "linear": [
         ("with bias", {"x": _normal(5, 7), "weight": _normal(3, 7), "bias": _normal(3)}, {}),
         ("without bias", {"x": _normal(5, 7), "weight": _normal(3, 7), "bias": None}, {}),
+        ("wide", {"x": _normal(15, 40), "weight": _normal(8, 40), "bias": _normal(8)}, {}),
     ],
     "flatten": [("(2, 3, 4)", {"x": _normal(2, 3, 4)}, {})],
     "relu": _ELEMENTWISE,

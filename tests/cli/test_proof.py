@@ -80,7 +80,7 @@ class TestVerify:
 
     def test_json_says_where_the_worst_error_is(self, chainrule):
         (row,) = json.loads(chainrule("verify", "linear", "--json").out)
-        assert (row["layer"], row["num_cases"], row["ok"]) == ("linear", 2, True)
+        assert (row["layer"], row["num_cases"], row["ok"]) == ("linear", 3, True)
         numeric = row["findings"][0]
         assert numeric["witness"] == "numeric"
         assert 0 < numeric["error"] < numeric["limit"] == 1e-6

@@ -151,7 +151,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "weight_decay": 1e-3,
             "batch_size": 128,
             "epochs": 16,
-            "hidden_dim": 40,
+            "hidden_dim": 48,
             "kernel_size": 3,
             "flip": True,
             "shift": 2,
